@@ -1,0 +1,1 @@
+"""Alembic migrations: forward, and one step back."""

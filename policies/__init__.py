@@ -1,0 +1,1 @@
+"""Pure decisions without I/O: standard library and numpy only."""
