@@ -1,0 +1,133 @@
+"""Telling other processes, by Redis pub/sub, that something happened. It may be lost: Postgres holds what is true.
+
+Channels and their messages:
+
+``coatcheck:moved``       ids of jobs that changed state, 16 bytes each
+``coatcheck:cancelled``   ids of jobs whose worker should stop, 16 bytes each
+``coatcheck:keys``        the SHA-256 of API keys that were revoked, 32 bytes each
+``coatcheck:delta:ID``    deltas of one streaming job: ``{"seq": number of the first, "deltas": [data, …]}``
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Final
+from uuid import UUID
+
+import orjson
+import structlog
+from redis.asyncio import BlockingConnectionPool, Redis, UnixDomainSocketConnection
+from redis.asyncio.connection import parse_url
+from redis.exceptions import RedisError
+
+MOVED: Final = b"coatcheck:moved"
+CANCELLED: Final = b"coatcheck:cancelled"
+KEYS: Final = b"coatcheck:keys"
+DELTA: Final = b"coatcheck:delta:"
+
+REDIS_ERRORS: Final = (RedisError, OSError, TimeoutError)
+_PAUSE_S: Final = 1.0
+_MOST_WAITING: Final = 10_000
+
+_log = structlog.get_logger(__name__)
+
+
+def open_redis(url: str, timeout_s: float) -> "Redis":
+    """Return a client with bounded waits: no answer of Redis may hold anybody for longer than ``timeout_s`` seconds."""
+    options = parse_url(url)
+    # A pool that waits instead of failing: a burst of requests is not an outage.
+    pool = BlockingConnectionPool(
+        max_connections=32,
+        timeout=timeout_s,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+        health_check_interval=10,
+        **({"socket_keepalive": True} if options.get("connection_class") is not UnixDomainSocketConnection else {}),
+        **options,
+    )
+    return Redis(connection_pool=pool)
+
+
+def delta_channel(job: UUID) -> bytes:
+    """Return the channel of one job's deltas."""
+    return DELTA + job.hex.encode()
+
+
+class Announcer:
+    """Publishes in the background, in order, without ever holding up the caller; what Redis does not take is dropped."""
+
+    def __init__(self, redis: "Redis") -> None:
+        self._redis = redis
+        self._ids: dict[bytes, list[bytes]] = defaultdict(list)
+        self._deltas: list[tuple[bytes, bytes]] = []
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Start publishing on the running event loop."""
+        self._task = asyncio.create_task(self._run(), name="announcer")
+
+    async def stop(self) -> None:
+        """Publish what is left, for at most a second, and stop."""
+        if self._task is None:
+            return
+        with suppress(*REDIS_ERRORS):
+            async with asyncio.timeout(_PAUSE_S):
+                await self._publish()
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    def moved(self, jobs: Iterable[UUID]) -> None:
+        """Say that ``jobs`` changed state."""
+        self._add(MOVED, (job.bytes for job in jobs))
+
+    def cancelled(self, jobs: Iterable[UUID]) -> None:
+        """Say that the workers of ``jobs`` should stop."""
+        self._add(CANCELLED, (job.bytes for job in jobs))
+
+    def deltas(self, job: UUID, first_seq: int, deltas: list[dict[str, object]]) -> None:
+        """Pass on deltas of ``job``, numbered from ``first_seq``."""
+        if len(self._deltas) < _MOST_WAITING:
+            self._deltas.append((delta_channel(job), orjson.dumps({"seq": first_seq, "deltas": deltas})))
+            self._wake.set()
+
+    def _add(self, channel: bytes, messages: Iterable[bytes]) -> None:
+        waiting = self._ids[channel]
+        if len(waiting) < _MOST_WAITING:
+            waiting.extend(messages)
+            self._wake.set()
+
+    async def _run(self) -> None:
+        away = False
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            try:
+                await self._publish()
+            except REDIS_ERRORS as error:
+                if not away:
+                    _log.warning("redis_away", error=type(error).__name__)
+                away = True
+                await asyncio.sleep(_PAUSE_S)
+            else:
+                if away:
+                    _log.info("redis_back")
+                away = False
+
+    async def _publish(self) -> None:
+        ids, self._ids = self._ids, defaultdict(list)
+        deltas, self._deltas = self._deltas, []
+        messages = deltas + [(channel, b"".join(parts)) for channel, parts in ids.items() if parts]
+        if len(messages) == 1:
+            await self._redis.publish(*messages[0])
+        elif messages:
+            pipeline = self._redis.pipeline(transaction=False)
+            for channel, message in messages:
+                pipeline.publish(channel, message)
+            await pipeline.execute()
+
+
+def split_ids(message: bytes) -> list[UUID]:
+    """Return the ids in a message of ``MOVED`` or ``CANCELLED``; what is not a whole id is left out."""
+    return [UUID(bytes=message[at : at + 16]) for at in range(0, len(message) - 15, 16)]

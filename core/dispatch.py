@@ -1,0 +1,143 @@
+"""Doorbells: Celery messages that say "lane X has work". They carry no job and may be lost, doubled or late without harm.
+
+The publisher is a thread of its own: kombu blocks, and nobody should wait for a broker. A lane that is rung while its last ring is
+still on the way is rung once more, not a hundred times.
+"""
+
+import threading
+import time
+from typing import Any, Final
+
+import structlog
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from core.settings import Settings
+
+CLAIM_TASK: Final = "coatcheck.claim"
+_PAUSE_S: Final = 1.0
+
+_log = structlog.get_logger(__name__)
+
+
+def broker_settings(settings: Settings) -> dict[str, Any]:
+    """Return the Celery settings that concern the broker, for publishers and workers alike.
+
+    Silence on a connection is bounded (kombu's own default is for ever), rings are neither retried nor kept, only direct queues
+    are used (a lost binding can't swallow a ring), and content is JSON.
+    """
+    timeout = settings.broker_socket_timeout_s
+    options: dict[str, Any] = {}
+    if settings.broker_url.startswith(("redis", "sentinel", "valkey")):
+        options = {
+            "socket_timeout": timeout,
+            "socket_connect_timeout": min(2.0, timeout),
+            "health_check_interval": max(1, int(2 * timeout)),
+            "max_connections": 20,
+            # Rings are acknowledged when they arrive, so nothing is ever restored; an hour is kombu's own default.
+            "visibility_timeout": 3600,
+        }
+        if "socket" not in settings.broker_url.split("://", 1)[0]:
+            options["socket_keepalive"] = True
+    return {
+        "broker_url": settings.broker_url,
+        "broker_transport_options": options,
+        "broker_connection_timeout": min(2.0, timeout),
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        "broker_pool_limit": 2,
+        "task_serializer": "json",
+        "accept_content": ["json"],
+        "result_accept_content": ["json"],
+        "event_serializer": "json",
+        "task_ignore_result": True,
+        "task_store_errors_even_if_ignored": False,
+        "task_acks_late": False,
+        "task_publish_retry": False,
+        "task_create_missing_queues": True,
+        "task_default_queue": "default",
+        "worker_enable_remote_control": True,
+        "enable_utc": True,
+    }
+
+
+def publisher(settings: Settings) -> Celery:
+    """Return a Celery app that only sends."""
+    app = Celery("coatcheck", set_as_current=False)
+    timeout = settings.broker_publish_timeout_s
+    config = broker_settings(settings)
+    config["broker_transport_options"] = config["broker_transport_options"] | (
+        {"socket_timeout": timeout, "socket_connect_timeout": timeout} if config["broker_transport_options"] else {}
+    )
+    config["broker_connection_timeout"] = timeout
+    app.conf.update(config)
+    return app
+
+
+class Doorbell:
+    """Rings lanes in the background."""
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+        self._lanes: dict[str, None] = {}
+        self._wake = threading.Condition()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="doorbell", daemon=True)
+        self.up = True
+        self.rung = 0
+        self.failed = 0
+
+    def start(self) -> None:
+        """Start the publishing thread."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 2.0) -> None:
+        """Publish what is left, for at most ``timeout_s`` seconds, and stop."""
+        with self._wake:
+            self._stopping = True
+            self._wake.notify()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+
+    def ring(self, lane: str) -> None:
+        """Say that ``lane`` has work; returns at once."""
+        with self._wake:
+            self._lanes[lane] = None
+            self._wake.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                while not self._lanes and not self._stopping:
+                    self._wake.wait()
+                if self._stopping and not self._lanes:
+                    return
+                lanes = list(self._lanes)
+                self._lanes.clear()
+            if not self._publish(lanes):
+                if self._stopping:
+                    return
+                # Workers sweep once a second anyway; hammering a dead broker would help nobody.
+                time.sleep(_PAUSE_S)
+
+    def _publish(self, lanes: list[str]) -> bool:
+        try:
+            for lane in lanes:
+                self._app.send_task(CLAIM_TASK, args=(lane,), queue=lane, retry=False, ignore_result=True, expires=600)
+                self.rung += 1
+        except (OperationalError, OSError, TimeoutError) as error:
+            self._note(up=False, error=type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - a broker's client may raise anything, and rings may be lost
+            self._note(up=False, error=type(error).__name__)
+        else:
+            self._note(up=True)
+        return self.up
+
+    def _note(self, *, up: bool, error: str | None = None) -> None:
+        self.failed += not up
+        if up != self.up:
+            self.up = up
+            if up:
+                _log.info("broker_back")
+            else:
+                _log.warning("broker_away", error=error)

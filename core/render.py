@@ -1,0 +1,110 @@
+"""How a job, a group and an attempt look to the outside: one renderer for answers, streams and webhooks."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+from uuid import UUID
+
+import orjson
+
+from core import ids
+
+JOB_COLUMNS: Final = (
+    "id, tenant_id, status, endpoint, model, lane, priority, created_at, run_at, started_at, finished_at, expires_at, attempts, "
+    "max_attempts, result, error, usage, cost_usd, route, cache, timing, group_id, schedule_id, metadata, version, event_seq, "
+    "webhook, stream, traceparent"
+)
+_BYPASS: Final = {"status": "bypass", "similarity": None, "age_s": None}
+
+
+def moment(value: datetime | None) -> str | None:
+    """Return ``value`` as ISO 8601 in UTC with milliseconds and ``Z``."""
+    if value is None:
+        return None
+    return value.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+
+
+def _json(raw: str | None) -> orjson.Fragment | None:
+    """Pass JSON text from the database through without parsing it."""
+    return None if raw is None else orjson.Fragment(raw)
+
+
+def render_job(row: Mapping[str, Any], public_url: str, queue_position: int | None = None) -> dict[str, Any]:
+    """Return the Job of ``api.md`` for a row with ``JOB_COLUMNS``.
+
+    The dict holds ``orjson.Fragment`` values, so it is for ``orjson.dumps`` only.
+    """
+    name = ids.encode(ids.JOB, row["id"])
+    url = f"{public_url}/v1/jobs/{name}"
+    group: UUID | None = row["group_id"]
+    schedule: UUID | None = row["schedule_id"]
+    cost = row["cost_usd"]
+    return {
+        "id": name,
+        "object": "job",
+        "status": row["status"],
+        "endpoint": row["endpoint"],
+        "model": row["model"],
+        "lane": row["lane"],
+        "priority": row["priority"],
+        "status_url": url,
+        "events_url": url + "/events",
+        "cancel_url": url + "/cancel",
+        "created_at": moment(row["created_at"]),
+        "run_at": moment(row["run_at"]),
+        "started_at": moment(row["started_at"]),
+        "finished_at": moment(row["finished_at"]),
+        "expires_at": moment(row["expires_at"]),
+        "attempts": row["attempts"],
+        "max_attempts": row["max_attempts"],
+        "queue_position": queue_position,
+        "result": _json(row["result"]),
+        "error": _json(row["error"]),
+        "usage": _json(row["usage"]),
+        "cost_usd": None if cost is None else format(cost, "f"),
+        "route": _json(row["route"]),
+        "cache": _json(row["cache"]) or _BYPASS,
+        "timing": _json(row["timing"]),
+        "group_id": None if group is None else ids.encode(ids.GROUP, group),
+        "schedule_id": None if schedule is None else ids.encode(ids.SCHEDULE, schedule),
+        "metadata": _json(row["metadata"]),
+    }
+
+
+def render_group(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the Group of ``api.md`` for a row of ``read_groups.sql``."""
+    counts = {status: count for status, count in orjson.loads(row["counts"]).items() if count}
+    if row["finished_at"] is None:
+        status = "running"
+    else:
+        status = "cancelled" if row["cancelled_at"] is not None else "completed"
+    cost = row["cost_usd"]
+    return {
+        "id": ids.encode(ids.GROUP, row["id"]),
+        "object": "group",
+        "status": status,
+        "total": row["total"],
+        "counts": counts,
+        "created_at": moment(row["created_at"]),
+        "finished_at": moment(row["finished_at"]),
+        "usage": _json(row["usage"]),
+        "cost_usd": None if cost is None else format(cost, "f"),
+    }
+
+
+def render_attempt(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return one attempt of a job for a row of ``read_attempts.sql``; outcome and finished_at are null while it runs."""
+    cost = row["cost_usd"]
+    return {
+        "object": "attempt",
+        "number": row["number"],
+        "deployment": row["deployment"],
+        "started_at": moment(row["started_at"]),
+        "ttft_ms": row["ttft_ms"],
+        "finished_at": moment(row["finished_at"]),
+        "outcome": row["outcome"],
+        "error": _json(row["error"]),
+        "batch_size": row["batch_size"],
+        "usage": _json(row["usage"]),
+        "cost_usd": None if cost is None else format(cost, "f"),
+    }

@@ -1,0 +1,31 @@
+-- Accepts jobs: rows, and their place in the queue, in one statement.
+--   one array per column, all of one length; run_at null means now; group_id null outside a group
+-- Returns one row: the time that all of them carry as created_at.
+WITH input AS (
+  SELECT * FROM unnest(
+    CAST(:id AS uuid[]), CAST(:tenant_id AS uuid[]), CAST(:endpoint AS text[]), CAST(:model AS text[]), CAST(:lane AS text[]),
+    CAST(:priority AS smallint[]), CAST(:body AS text[]), CAST(:stream AS boolean[]), CAST(:metadata AS text[]),
+    CAST(:webhook AS text[]), CAST(:cache_options AS text[]), CAST(:group_id AS uuid[]), CAST(:max_attempts AS smallint[]),
+    CAST(:timeout_s AS double precision[]), CAST(:ttl_s AS double precision[]), CAST(:run_at AS timestamptz[]),
+    CAST(:expires_at AS timestamptz[]), CAST(:request_id AS text[]), CAST(:traceparent AS text[]))
+  AS t (id, tenant_id, endpoint, model, lane, priority, body, stream, metadata, webhook, cache_options, group_id, max_attempts,
+        timeout_s, ttl_s, run_at, expires_at, request_id, traceparent)
+),
+accepted AS (
+  INSERT INTO jobs (id, tenant_id, status, endpoint, model, lane, priority, body, stream, metadata, webhook, cache_options,
+    group_id, max_attempts, timeout_s, ttl_s, created_at, run_at, expires_at, request_id, traceparent)
+  SELECT id, tenant_id, 'queued', endpoint, model, lane, priority, body::json, stream, metadata::jsonb, webhook::jsonb,
+    cache_options::jsonb, group_id, max_attempts, timeout_s, ttl_s, now(), coalesce(run_at, now()),
+    coalesce(expires_at, now() + make_interval(secs => ttl_s)), request_id, traceparent
+  FROM input
+),
+entering AS (
+  SELECT id AS job_id, tenant_id, lane, model, priority, octet_length(body) AS body_bytes,
+    coalesce(expires_at, now() + make_interval(secs => ttl_s)) AS expires_at
+  FROM input WHERE run_at IS NULL OR run_at <= now()
+),
+put_off AS (
+  INSERT INTO waiting (job_id, tenant_id, run_at) SELECT id, tenant_id, run_at FROM input WHERE run_at > now()
+),
+-- include: _enter_ready.sql
+SELECT now() AS created_at

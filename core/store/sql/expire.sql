@@ -1,0 +1,18 @@
+-- Ends jobs that did not start in time: queued -> expired.
+--   most: how many at the most
+WITH late AS (
+  SELECT r.job_id FROM ready r WHERE r.expires_at <= now() ORDER BY r.expires_at LIMIT :most FOR UPDATE SKIP LOCKED
+),
+gone AS (DELETE FROM ready r USING late l WHERE r.job_id = l.job_id),
+ended AS (
+  UPDATE jobs j SET status = 'expired', finished_at = now(), version = j.version + 1, event_seq = j.event_seq + 1
+  FROM late l WHERE j.id = l.job_id AND j.status = 'queued'
+  RETURNING j.id, j.tenant_id, j.group_id, j.status, j.webhook, j.event_seq
+),
+told AS (
+  INSERT INTO job_events (job_id, seq, last_seq, tenant_id, type)
+  SELECT id, event_seq, event_seq, tenant_id, 'job.expired' FROM ended
+)
+SELECT id, tenant_id, group_id, status, webhook,
+  EXISTS (SELECT FROM webhook_endpoints w WHERE w.tenant_id = ended.tenant_id AND w.enabled) AS has_endpoints
+FROM ended

@@ -1,0 +1,49 @@
+-- Takes jobs from processes whose lease has run out: back to the queue, or failed when no attempt is left.
+--   most: how many at the most. The database's clock judges; a process that wakes up later finds its lease numbers outdated.
+-- A worker that streamed may have shown deltas that were never stored, so its numbers are jumped over.
+-- Returns the jobs taken, with their new status.
+WITH lost AS (
+  SELECT r.job_id, r.lease_no, r.process_id FROM running r
+  WHERE NOT EXISTS (SELECT FROM processes p WHERE p.id = r.process_id AND p.lease_until > now())
+  ORDER BY r.job_id LIMIT :most
+),
+locked AS MATERIALIZED (
+  SELECT j.id, l.process_id, j.attempts >= j.max_attempts AS spent, j.stream FROM lost l JOIN jobs j ON j.id = l.job_id
+  WHERE j.status = 'running' AND j.lease_no = l.lease_no
+  ORDER BY j.id FOR UPDATE OF j SKIP LOCKED
+),
+taken AS (
+  UPDATE jobs j SET status = CASE WHEN k.spent THEN 'failed' ELSE 'queued' END, version = j.version + 1,
+    finished_at = CASE WHEN k.spent THEN now() END,
+    error = CASE WHEN k.spent THEN jsonb_build_object('code', 'attempts_exhausted', 'retryable', false, 'upstream_status', NULL,
+      'message', format('The worker was lost in attempt %s of %s.', j.attempts, j.max_attempts)) END,
+    event_seq = CASE WHEN k.stream THEN j.event_seq + 1000001 ELSE j.event_seq END + 1
+  FROM locked k WHERE j.id = k.id
+  RETURNING j.id, j.tenant_id, j.group_id, j.lane, j.model, j.priority, j.status, j.webhook, j.event_seq, j.lease_no, j.attempts,
+    j.started_at, j.stream, octet_length(j.body::text) AS body_bytes, k.process_id
+),
+freed AS (DELETE FROM running r USING taken t WHERE r.job_id = t.id),
+tried AS (
+  INSERT INTO attempts (job_id, lease_no, tenant_id, number, process_id, started_at, outcome, error)
+  SELECT id, lease_no, tenant_id, attempts, process_id, started_at, 'lost',
+    '{"code": "worker_lost", "message": "The worker stopped renewing its lease.", "retryable": true, "upstream_status": null}'
+  FROM taken
+),
+told AS (
+  INSERT INTO job_events (job_id, seq, last_seq, tenant_id, type, data)
+  SELECT id, event_seq - 1, event_seq - 1, tenant_id, 'job.reset', json_build_object('reason', 'worker_lost')
+  FROM taken WHERE stream AND status = 'queued'
+  UNION ALL
+  SELECT id, event_seq, event_seq, tenant_id, CASE status WHEN 'failed' THEN 'job.failed' ELSE 'job.retrying' END,
+    CASE status WHEN 'queued' THEN json_build_object('reason', 'worker_lost', 'run_at',
+      to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')) END
+  FROM taken
+),
+entering AS (
+  SELECT id AS job_id, tenant_id, lane, model, priority, body_bytes, NULL::timestamptz AS expires_at
+  FROM taken WHERE status = 'queued'
+),
+-- include: _enter_ready.sql
+SELECT id, tenant_id, group_id, lane, status, webhook,
+  EXISTS (SELECT FROM webhook_endpoints w WHERE w.tenant_id = taken.tenant_id AND w.enabled) AS has_endpoints
+FROM taken

@@ -1,0 +1,42 @@
+-- Sends running jobs back to the queue: after a failed attempt (retried), when a worker stops (handed_back: not counted), or when
+-- a worker finds that it lost track of them (lost).
+--   arrays sorted by id: id, lease_no, outcome, reason, error, delay_s, last_seq (null: unknown, jump), reset (deltas were shown already), deployment,
+--   ttft_ms, batch_size; process_id
+-- Returns the jobs that went back; guarded by the lease number as finish.sql is.
+WITH input AS (
+  SELECT * FROM unnest(
+    CAST(:id AS uuid[]), CAST(:lease_no AS integer[]), CAST(:outcome AS text[]), CAST(:reason AS text[]), CAST(:error AS text[]),
+    CAST(:delay_s AS double precision[]), CAST(:last_seq AS integer[]), CAST(:reset AS boolean[]), CAST(:deployment AS text[]),
+    CAST(:ttft_ms AS double precision[]), CAST(:batch_size AS integer[]))
+  AS t (id, lease_no, outcome, reason, error, delay_s, last_seq, reset, deployment, ttft_ms, batch_size)
+),
+back AS (
+  UPDATE jobs j SET status = 'queued', version = j.version + 1,
+    attempts = j.attempts - (i.outcome = 'handed_back')::integer,
+    run_at = CASE WHEN i.delay_s > 0 THEN now() + make_interval(secs => i.delay_s) ELSE j.run_at END,
+    expires_at = greatest(j.expires_at, now() + make_interval(secs => i.delay_s)),
+    event_seq = coalesce(i.last_seq, j.event_seq + 1000000) + 1 + i.reset::integer
+  FROM input i
+  WHERE j.id = i.id AND j.status = 'running' AND j.lease_no = i.lease_no
+  RETURNING j.id, j.tenant_id, j.lane, j.model, j.priority, j.run_at, j.event_seq, j.lease_no, j.attempts, j.started_at,
+    octet_length(j.body::text) AS body_bytes, i.outcome, i.reason, i.error, i.delay_s, i.reset, i.deployment, i.ttft_ms, i.batch_size
+),
+freed AS (DELETE FROM running r USING back b WHERE r.job_id = b.id),
+tried AS (
+  INSERT INTO attempts (job_id, lease_no, tenant_id, number, process_id, deployment, started_at, outcome, error, ttft_ms, batch_size)
+  SELECT id, lease_no, tenant_id, attempts + (outcome = 'handed_back')::integer, CAST(:process_id AS uuid), deployment, started_at,
+    outcome, error::jsonb, ttft_ms, batch_size FROM back
+),
+told AS (
+  INSERT INTO job_events (job_id, seq, last_seq, tenant_id, type, data)
+  SELECT id, event_seq - 1, event_seq - 1, tenant_id, 'job.reset', json_build_object('reason', reason) FROM back WHERE reset
+  UNION ALL
+  SELECT id, event_seq, event_seq, tenant_id, 'job.retrying', json_build_object('reason', reason, 'run_at',
+    to_char(greatest(run_at, now()) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')) FROM back
+),
+put_off AS (INSERT INTO waiting (job_id, tenant_id, run_at) SELECT id, tenant_id, run_at FROM back WHERE delay_s > 0),
+entering AS (
+  SELECT id AS job_id, tenant_id, lane, model, priority, body_bytes, NULL::timestamptz AS expires_at FROM back WHERE delay_s <= 0
+),
+-- include: _enter_ready.sql
+SELECT id, tenant_id, lane FROM back

@@ -1,0 +1,192 @@
+"""Moves that workers make: claim, finish, send back, lose, let in, expire. One function and one statement for each."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import Row
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from core.store.endings import Ended, end
+from core.store.statements import statement
+
+
+@dataclass(slots=True, frozen=True)
+class Room:
+    """What a claim may take: jobs in all, bytes of bodies in all, jobs of each model; and whose turn it is not."""
+
+    most: int
+    body_bytes: int
+    models: Mapping[str, int]
+    full_tenants: frozenset[UUID] = frozenset()
+
+
+@dataclass(slots=True)
+class Finish:
+    """An attempt that ended its job. JSON fields are text; ``last_seq`` is the number of the last event it told."""
+
+    id: UUID
+    lease_no: int
+    status: str
+    last_seq: int
+    result: str | None = None
+    error: str | None = None
+    usage: str | None = None
+    cost_usd: Decimal | None = None
+    route: str | None = None
+    cache: str | None = None
+    timing: str | None = None
+    deployment: str | None = None
+    ttft_ms: float | None = None
+    batch_size: int | None = None
+
+
+@dataclass(slots=True)
+class Requeue:
+    """A running job that goes back to the queue.
+
+    Attributes:
+        outcome: ``retried``, ``handed_back`` (the attempt is not counted) or ``lost``.
+        last_seq: the number of the last event that the attempt told; None when nobody knows, and numbers are jumped over.
+        reset: deltas may have been shown that the next attempt will tell again.
+    """
+
+    id: UUID
+    lease_no: int
+    outcome: str
+    reason: str
+    last_seq: int | None
+    delay_s: float = 0.0
+    reset: bool = False
+    error: str | None = None
+    deployment: str | None = None
+    ttft_ms: float | None = None
+    batch_size: int | None = None
+
+
+@dataclass(slots=True)
+class DeltaChunk:
+    """Consecutive deltas of one attempt; ``data`` is a JSON array."""
+
+    id: UUID
+    lease_no: int
+    seq: int
+    last_seq: int
+    data: str
+
+
+@dataclass(slots=True)
+class Committed:
+    """What a commit of outcomes did; an id in neither list lost its lease, and its outcome was dropped."""
+
+    finished: list[UUID] = field(default_factory=list)
+    requeued: list[UUID] = field(default_factory=list)
+    deliveries: int = 0
+
+
+_FINISH: Final = tuple(Finish.__dataclass_fields__)
+_REQUEUE: Final = tuple(Requeue.__dataclass_fields__)
+_CHUNK: Final = tuple(DeltaChunk.__dataclass_fields__)
+
+
+def _columns(names: Sequence[str], rows: Sequence[Any]) -> dict[str, list[Any]]:
+    return {name: [getattr(row, name) for row in rows] for name in names}
+
+
+async def claim(engine: AsyncEngine, lane: str, process_id: UUID, room: Room) -> Sequence[Row[Any]]:
+    """Claim the next jobs of ``lane`` for a process, as far as there is ``room``."""
+    models = {model: slots for model, slots in room.models.items() if slots > 0}
+    if not models or room.most < 1:
+        return []
+    parameters: dict[str, Any] = {
+        "lane": lane,
+        "process_id": process_id,
+        "most": room.most,
+        "bytes": room.body_bytes,
+        "model": list(models),
+        "room": list(models.values()),
+    }
+    name = "claim"
+    if room.full_tenants:
+        name = "claim_beside"
+        parameters["full"] = list(room.full_tenants)
+    async with engine.begin() as connection:
+        return (await connection.execute(statement(name), parameters)).all()
+
+
+async def commit_outcomes(
+    engine: AsyncEngine,
+    process_id: UUID,
+    finishes: Sequence[Finish],
+    requeues: Sequence[Requeue],
+    chunks: Sequence[DeltaChunk],
+    public_url: str,
+) -> Committed:
+    """Store the outcomes of many attempts in one commit."""
+    committed = Committed()
+    async with engine.begin() as connection:
+        await _store_chunks(connection, chunks)
+        if finishes:
+            ordered = sorted(finishes, key=lambda outcome: outcome.id)
+            parameters = _columns(_FINISH, ordered) | {"process_id": process_id}
+            rows = (await connection.execute(statement("finish"), parameters)).all()
+            ended = await end(connection, rows, public_url)
+            committed.finished, committed.deliveries = ended.jobs, ended.deliveries
+        if requeues:
+            back = sorted(requeues, key=lambda outcome: outcome.id)
+            parameters = _columns(_REQUEUE, back) | {"process_id": process_id}
+            committed.requeued = [row.id for row in await connection.execute(statement("requeue"), parameters)]
+    return committed
+
+
+async def store_deltas(engine: AsyncEngine, chunks: Sequence[DeltaChunk]) -> None:
+    """Store chunks of streamed deltas of running jobs."""
+    async with engine.begin() as connection:
+        await _store_chunks(connection, chunks)
+
+
+async def _store_chunks(connection: AsyncConnection, chunks: Sequence[DeltaChunk]) -> None:
+    if chunks:
+        await connection.execute(statement("store_deltas"), _columns(_CHUNK, chunks))
+
+
+async def lose_orphans(engine: AsyncEngine, public_url: str, most: int = 500) -> tuple[Ended, set[str], int]:
+    """Take jobs from dead processes; return those that ended, the lanes that got work, and how many were taken."""
+    async with engine.begin() as connection:
+        rows = (await connection.execute(statement("lose"), {"most": most})).all()
+        ended = await end(connection, rows, public_url)
+        return ended, {row.lane for row in rows if row.status == "queued"}, len(rows)
+
+
+async def expire_late(engine: AsyncEngine, public_url: str, most: int = 500) -> Ended:
+    """End jobs that did not start in time."""
+    async with engine.begin() as connection:
+        rows = (await connection.execute(statement("expire"), {"most": most})).all()
+        return await end(connection, rows, public_url)
+
+
+async def let_in_due(engine: AsyncEngine, most: int = 1000) -> dict[str, int]:
+    """Let jobs in whose time has come; return how many each lane got."""
+    async with engine.begin() as connection:
+        rows = await connection.execute(statement("due"), {"most": most})
+        return {row.lane: row.jobs for row in rows}
+
+
+@dataclass(slots=True, frozen=True)
+class Glance:
+    """What a sweep would find."""
+
+    due: bool
+    late: bool
+    lost: bool
+    deliveries: bool
+    lanes: tuple[str, ...]
+
+
+async def glance(engine: AsyncEngine, lanes: Sequence[str]) -> Glance:
+    """Look whether a sweep has anything to do, and which of ``lanes`` hold ready jobs."""
+    async with engine.connect() as connection:
+        row = (await connection.execute(statement("glance"), {"lanes": list(lanes)})).one()
+    return Glance(row.due, row.late, row.lost, row.deliveries, tuple(row.lanes))
