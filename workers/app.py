@@ -1,0 +1,88 @@
+"""The Celery app: stock Celery with the stock threads pool, and the engine as one more part of the worker.
+
+Flower and beat import this module too, so nothing here opens a connection or needs a secret.
+"""
+
+from typing import Any
+
+import structlog
+from celery import Celery, bootsteps
+from celery.signals import setup_logging, worker_shutting_down
+
+from core.dispatch import CLAIM_TASK, broker_settings
+from core.settings import LANES, Settings, WebhookSettings, WorkerSettings
+from core.telemetry.logs import configure_logs
+from workers.engine.engine import Engine
+
+_log = structlog.get_logger(__name__)
+_MAINTENANCE_S = 300.0
+
+app = Celery("coatcheck", set_as_current=True)
+app.conf.update(
+    broker_settings(Settings()),
+    # A doorbell is a dozen lines and a claim of a few milliseconds: four threads serve thousands of jobs.
+    worker_pool="threads",
+    worker_concurrency=4,
+    worker_prefetch_multiplier=1,
+    # Flower shows each claim as a task, with lane, size and job ids.
+    worker_send_task_events=True,
+    task_track_started=False,
+    worker_hijack_root_logger=False,
+    worker_redirect_stdouts=False,
+    worker_cancel_long_running_tasks_on_connection_loss=False,
+    # Doorbells never have an ETA; should one turn up it must not fill the memory.
+    worker_eta_task_limit=1000,
+    task_routes={CLAIM_TASK: {"queue": "default"}},
+    # Beat only rings. Two of it ring twice, none of it leaves the work to the workers' own clocks.
+    beat_schedule={
+        "ring-maintenance": {
+            "task": CLAIM_TASK,
+            "schedule": _MAINTENANCE_S,
+            "args": ("maintenance",),
+            "options": {"queue": "maintenance", "expires": _MAINTENANCE_S},
+        }
+    },
+)
+
+
+class EngineStep(bootsteps.StartStopStep):
+    """Starts the engine before the consumer, so that a missing broker doesn't keep work from being done."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def __init__(self, worker: Any, **_: Any) -> None:
+        self.engine = worker.coatcheck_engine = Engine(Settings(), WorkerSettings(), WebhookSettings())
+        _current.append(self.engine)
+
+    def start(self, _worker: Any) -> None:
+        """Start the engine; an error ends the worker."""
+        self.engine.start()
+
+    def stop(self, _worker: Any) -> None:
+        """Finish what can finish, hand back the rest."""
+        self.engine.stop()
+
+    terminate = stop
+
+
+app.steps["worker"].add(EngineStep)
+_current: list[Engine] = []
+
+
+@app.task(name=CLAIM_TASK)
+def claim(lane: str) -> dict[str, Any]:
+    """Claim the ready jobs of a lane; they are in the engine's hands when this returns."""
+    if lane not in LANES or not _current:
+        return {"lane": str(lane)[:32], "size": 0, "note": "unknown lane"}
+    return _current[0].claim(lane)
+
+
+@worker_shutting_down.connect
+def _stop_claiming(**_: Any) -> None:
+    for engine in _current:
+        engine.stop_claiming()
+
+
+@setup_logging.connect
+def _configure_logs(**_: Any) -> None:
+    configure_logs(Settings(), "worker")

@@ -1,0 +1,167 @@
+"""Claiming: one claim of a lane at a time, as much as there is room for, again as long as there may be more.
+
+No timer sets the size of a batch. An idle process claims the one job there is; a busy one finds several by the time it has room.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from sqlalchemy import Row
+
+from core import ids
+from core.store.failures import DATABASE_ERRORS
+from core.store.work import Room
+from core.telemetry.metrics import CLAIM_JOBS, CLAIMS, QUEUED_SECONDS
+from workers.engine.job import Job
+from workers.engine.slots import Slots
+
+_log = structlog.get_logger(__name__)
+_DATABASE_PAUSE_S = 0.5
+# With a backlog and most slots taken, wait for a sixteenth of them to come free: a claim per finished job would spend more on
+# claiming than on the jobs. This is a count, not a time: it never delays a process that has room.
+_REFILL = 16
+_SHOWN_IDS = 8
+
+
+@dataclass(slots=True, frozen=True)
+class ClaimReport:
+    """What a claim brought; Celery shows it as the result of the doorbell's task."""
+
+    lane: str
+    size: int
+    jobs: tuple[str, ...] = ()
+    note: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the report as JSON-able values."""
+        return {"lane": self.lane, "size": self.size, "jobs": list(self.jobs), "note": self.note}
+
+
+class LaneClaimer:
+    """Claims the jobs of one lane.
+
+    Args:
+        lane: which lane.
+        slots: the process's counts.
+        limits: returns the most jobs in flight for each model of the catalog.
+        claim: the statement: (lane, room) to rows.
+        start: begins an attempt at a claimed job, in the order given.
+        ring: rings the lane's doorbell for other processes.
+    """
+
+    def __init__(
+        self,
+        lane: str,
+        slots: Slots,
+        *,
+        limits: Callable[[], Mapping[str, int]],
+        claim: Callable[[str, Room], Awaitable[Sequence[Row[Any]]]],
+        start: Callable[[Job], None],
+        ring: Callable[[str], None],
+    ) -> None:
+        self.lane = lane
+        self._slots = slots
+        self._limits = limits
+        self._claim = claim
+        self._start = start
+        self._ring = ring
+        self._wake = asyncio.Event()
+        self._callers: list[asyncio.Future[ClaimReport]] = []
+        self._claiming = asyncio.Lock()
+        self._backlog = False
+        self.paused = False
+
+    def wake(self) -> None:
+        """Look for work soon."""
+        self._wake.set()
+
+    def slot_freed(self) -> None:
+        """Look again if there was more than could be taken."""
+        if self._backlog:
+            self._wake.set()
+
+    async def claim_now(self) -> ClaimReport:
+        """Look for work now and return what the next claim brought: the doorbell's way in."""
+        if self.paused:
+            return ClaimReport(self.lane, 0, note="stopping")
+        if not self._slots.may_take(self.lane):
+            self._backlog = True
+            return ClaimReport(self.lane, 0, note="no free slot")
+        caller = asyncio.get_running_loop().create_future()
+        self._callers.append(caller)
+        self._wake.set()
+        return await caller
+
+    async def settle(self) -> None:
+        """Claim nothing more, and wait until a claim under way has started its jobs."""
+        self.paused = True
+        async with self._claiming:
+            pass
+
+    async def run(self) -> None:
+        """Claim for ever; the engine cancels it."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            callers, self._callers = self._callers, []
+            report = ClaimReport(self.lane, 0)
+            try:
+                async with self._claiming:
+                    report = await self._claim_what_fits()
+            except DATABASE_ERRORS as error:
+                _log.warning("claim_failed", lane=self.lane, error=type(error).__name__)
+                self._backlog = True
+                report = ClaimReport(self.lane, 0, note="database not available")
+                await asyncio.sleep(_DATABASE_PAUSE_S)
+                self._wake.set()
+            finally:
+                for caller in callers:
+                    if not caller.done():
+                        caller.set_result(report)
+
+    async def _claim_what_fits(self) -> ClaimReport:
+        if self.paused or not self._slots.may_take(self.lane) or not self._worth_it():
+            self._backlog = True
+            return ClaimReport(self.lane, 0, note="no free slot")
+        limits = self._limits()
+        room = self._slots.room(self.lane, limits)
+        rows = await self._claim(self.lane, room)
+        if not rows and room.full_tenants:
+            # Nobody else waits, so nobody is kept waiting: the tenant may go beyond its share.
+            room = Room(room.most, room.body_bytes, room.models)
+            rows = await self._claim(self.lane, room)
+        CLAIMS.labels(self.lane, "yes" if rows else "no").inc()
+        jobs = [Job.of(row, len(rows)) for row in rows]
+        for job in jobs:
+            self._start(job)
+        self._backlog = self._may_be_more(room, jobs, limits)
+        if jobs:
+            CLAIM_JOBS.labels(self.lane).observe(len(jobs))
+            QUEUED_SECONDS.labels(self.lane).observe(jobs[0].queued_ms / 1000)
+        if self._backlog:
+            if len(jobs) == room.most:
+                self._ring(self.lane)
+            if jobs:
+                self._wake.set()
+        return ClaimReport(self.lane, len(jobs), tuple(ids.encode(ids.JOB, job.id) for job in jobs[:_SHOWN_IDS]))
+
+    def _worth_it(self) -> bool:
+        capacity = self._slots.capacity(self.lane)
+        return not self._backlog or self._slots.free(self.lane) >= min(max(1, capacity // _REFILL), self._slots.claim_limit)
+
+    def _may_be_more(self, room: Room, jobs: Sequence[Job], limits: Mapping[str, int]) -> bool:
+        """Tell whether a limit, and not the end of the queue, ended the claim."""
+        if len(jobs) >= room.most or room.full_tenants:
+            return bool(jobs) or room.most == 0
+        taken: dict[str, int] = {}
+        for job in jobs:
+            taken[job.model] = taken.get(job.model, 0) + 1
+        if any(taken.get(model, 0) >= slots for model, slots in room.models.items()):
+            return True
+        if sum(job.body_bytes for job in jobs) * 2 > room.body_bytes:
+            return True
+        # A model without a free slot was not even asked for.
+        return len(room.models) < len(limits)

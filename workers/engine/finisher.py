@@ -1,0 +1,155 @@
+"""Committing what became of attempts: many outcomes, one commit.
+
+An outcome is kept until Postgres has taken it or its lease is known to be gone; a database that is away delays it and nothing else.
+No attempt pays for a neighbour's row: a commit that fails for the data's sake is bisected.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from uuid import UUID
+
+import orjson
+import structlog
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from core.announce import Announcer
+from core.store.failures import DATABASE_ERRORS, is_crossed, is_outage
+from core.store.work import Committed, DeltaChunk, Finish, Requeue, commit_outcomes
+from core.telemetry.metrics import DROPPED
+from workers.engine.job import Job
+
+_log = structlog.get_logger(__name__)
+_AGAIN_S = 0.25
+_AGAIN_CAP_S = 2.0
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of an attempt, with the deltas that were not stored yet."""
+
+    job: Job
+    move: Finish | Requeue
+    chunk: DeltaChunk | None = None
+
+
+class Finisher:
+    """Commits outcomes in the background.
+
+    Args:
+        engine: connections with the worker's role.
+        process_id: who ran the attempts.
+        public_url: what absolute URLs in webhook payloads start with.
+        most: most outcomes in one commit.
+        announcer: tells waiters.
+        done: called for every outcome once it is committed or dropped.
+        pushed: called when webhooks are due.
+    """
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        process_id: UUID,
+        public_url: str,
+        *,
+        most: int,
+        announcer: Announcer,
+        done: Callable[[Iterable[Outcome]], None],
+        pushed: Callable[[], None],
+        committers: int = 2,
+    ) -> None:
+        self._engine = engine
+        self._process_id = process_id
+        self._public_url = public_url
+        self._most = most
+        self._announcer = announcer
+        self._done = done
+        self._pushed = pushed
+        self._committers = committers
+        self._pending: list[Outcome] = []
+        self._wake = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Start committing on the running event loop."""
+        self._tasks = [asyncio.create_task(self._run(), name=f"finisher-{n}") for n in range(self._committers)]
+
+    async def stop(self) -> None:
+        """Stop; outcomes that are still pending belong to whoever finds the leases run out."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def submit(self, outcome: Outcome) -> None:
+        """Take an outcome; ``done`` is called when it is settled."""
+        self._pending.append(outcome)
+        self._wake.set()
+
+    async def _run(self) -> None:
+        while True:
+            await self._wake.wait()
+            batch, self._pending = self._pending[: self._most], self._pending[self._most :]
+            if not self._pending:
+                self._wake.clear()
+            if batch:
+                await self._commit(batch)
+
+    async def _commit(self, batch: list[Outcome]) -> None:
+        pause = _AGAIN_S
+        while True:
+            try:
+                committed = await self._store(batch)
+            except DATABASE_ERRORS as error:
+                if not (is_crossed(error) or is_outage(error)):
+                    await self._isolate(batch, error)
+                    return
+                if is_outage(error):
+                    _log.warning("outcomes_wait_for_database", outcomes=len(batch), error=type(error).__name__)
+                    await asyncio.sleep(pause)
+                    pause = min(pause * 2, _AGAIN_CAP_S)
+            else:
+                self._tell(batch, committed)
+                return
+
+    async def _store(self, batch: list[Outcome]) -> Committed:
+        return await commit_outcomes(
+            self._engine,
+            self._process_id,
+            [outcome.move for outcome in batch if isinstance(outcome.move, Finish)],
+            [outcome.move for outcome in batch if isinstance(outcome.move, Requeue)],
+            [outcome.chunk for outcome in batch if outcome.chunk is not None],
+            self._public_url,
+        )
+
+    def _tell(self, batch: list[Outcome], committed: Committed) -> None:
+        moved = committed.finished + committed.requeued
+        self._announcer.moved(moved)
+        if committed.deliveries:
+            self._pushed()
+        if len(moved) < len(batch):
+            # After an outage the rows may be there from the commit whose answer was lost; waiters should look either way.
+            DROPPED.inc(len(batch) - len(moved))
+            _log.info("outcomes_dropped", dropped=len(batch) - len(moved), of=len(batch))
+        self._done(batch)
+
+    async def _isolate(self, batch: list[Outcome], error: BaseException) -> None:
+        if len(batch) > 1:
+            middle = len(batch) // 2
+            await self._commit(batch[:middle])
+            await self._commit(batch[middle:])
+            return
+        outcome = batch[0]
+        _log.error("outcome_refused", job_id=str(outcome.job.id), error=type(error).__name__)
+        if isinstance(outcome.move, Finish) and outcome.move.status == "failed" and outcome.chunk is None:
+            # Even the plainest failure is refused: leave the job to its lease.
+            self._done(batch)
+            return
+        await self._commit([Outcome(outcome.job, _refused(outcome))])
+
+
+def _refused(outcome: Outcome) -> Finish:
+    error = {"code": "bad_reply", "message": "The answer could not be stored.", "retryable": False, "upstream_status": None}
+    return Finish(
+        outcome.job.id, outcome.job.lease_no, "failed", outcome.move.last_seq or outcome.job.event_seq, error=orjson.dumps(error).decode(),
+        deployment=outcome.move.deployment, batch_size=outcome.job.batch_size,
+    )  # fmt: skip

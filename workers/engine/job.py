@@ -1,0 +1,69 @@
+"""A claimed job, as the engine carries it."""
+
+import time
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Self
+from uuid import UUID
+
+from sqlalchemy import Row
+
+
+@dataclass(slots=True)
+class Job:
+    """What an attempt needs to know. ``body`` is JSON text; ``claimed_at`` is on this process's monotonic clock."""
+
+    id: UUID
+    tenant_id: UUID
+    endpoint: str
+    model: str
+    lane: str
+    body: str
+    stream: bool
+    max_attempts: int
+    attempt: int
+    lease_no: int
+    timeout_s: float
+    created_at: datetime
+    run_at: datetime
+    started_at: datetime
+    event_seq: int
+    body_bytes: int
+    batch_size: int
+    request_id: str | None
+    traceparent: str | None
+    claimed_at: float = field(default_factory=time.monotonic)
+
+    @classmethod
+    def of(cls, row: Row[Any], batch_size: int) -> Self:
+        """Return the job of a row of ``claim.sql``, claimed together with ``batch_size`` - 1 others."""
+        return cls(
+            id=row.id,
+            tenant_id=row.tenant_id,
+            endpoint=row.endpoint,
+            model=row.model,
+            lane=row.lane,
+            body=row.body,
+            stream=row.stream,
+            max_attempts=row.max_attempts,
+            attempt=row.attempts,
+            lease_no=row.lease_no,
+            timeout_s=row.timeout_s,
+            created_at=row.created_at,
+            run_at=row.run_at,
+            started_at=row.started_at,
+            event_seq=row.event_seq,
+            body_bytes=row.body_bytes,
+            batch_size=batch_size,
+            request_id=row.request_id,
+            traceparent=row.traceparent,
+        )
+
+    @property
+    def queued_ms(self) -> float:
+        """Milliseconds from due to claimed, by the database's clock."""
+        return (self.started_at - max(self.created_at, self.run_at)).total_seconds() * 1000
+
+    def running_ms(self) -> float:
+        """Milliseconds since the claim, by this process's clock."""
+        return (time.monotonic() - self.claimed_at) * 1000

@@ -1,0 +1,115 @@
+"""The sweep: once a second every worker looks for what nobody rang for.
+
+Due jobs, expired jobs, jobs of dead workers, due webhooks, and lanes with ready jobs. It is the promise that a lost doorbell, an
+empty Redis or a missing beat delays a job by a second or so and loses none. Rows are taken with SKIP LOCKED, so any number of
+workers may sweep at once.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Iterable
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from core.announce import Announcer
+from core.store.failures import DATABASE_ERRORS
+from core.store.work import expire_late, glance, let_in_due, lose_orphans
+from core.telemetry.metrics import SWEPT
+
+_log = structlog.get_logger(__name__)
+_ROUNDS = 20
+
+
+class Sweep:
+    """Looks for unattended work.
+
+    Args:
+        engine: connections with the worker's role.
+        public_url: what absolute URLs in webhook payloads start with.
+        every_s: seconds between looks, give or take a tenth so that workers spread out.
+        lanes: the job lanes of this process.
+        announcer: tells waiters.
+        wake: told which of our lanes hold ready jobs (and ``webhooks`` when deliveries are due).
+        ring: rings the doorbell of lanes that got work, for other processes.
+    """
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        public_url: str,
+        every_s: float,
+        lanes: tuple[str, ...],
+        announcer: Announcer,
+        *,
+        wake: Callable[[str], None],
+        ring: Callable[[str], None],
+    ) -> None:
+        self._engine = engine
+        self._public_url = public_url
+        self._every_s = every_s
+        self._lanes = lanes
+        self._announcer = announcer
+        self._wake = wake
+        self._ring = ring
+
+    async def run(self) -> None:
+        """Sweep for ever; the engine cancels it."""
+        while True:
+            await asyncio.sleep(self._every_s * random.uniform(0.9, 1.1))  # noqa: S311 - spreading, not guessing
+            try:
+                await self.once()
+            except DATABASE_ERRORS as error:
+                _log.warning("sweep_failed", error=type(error).__name__)
+
+    async def once(self) -> None:
+        """Look once and act on what is there."""
+        seen = await glance(self._engine, self._lanes)
+        if seen.lost:
+            await self._lose()
+        if seen.late:
+            await self._expire()
+        if seen.due:
+            await self._let_in()
+        for lane in seen.lanes:
+            self._wake(lane)
+        if seen.deliveries:
+            self._wake("webhooks")
+
+    async def _lose(self) -> None:
+        for _ in range(_ROUNDS):
+            ended, lanes, taken = await lose_orphans(self._engine, self._public_url)
+            if not taken:
+                return
+            _log.warning("orphans_taken", jobs=taken)
+            SWEPT.labels("lose").inc(taken)
+            self._announcer.moved(ended.jobs)
+            self._spread(lanes)
+            self._pushed(ended.deliveries)
+
+    async def _expire(self) -> None:
+        for _ in range(_ROUNDS):
+            ended = await expire_late(self._engine, self._public_url)
+            if not ended.jobs:
+                return
+            SWEPT.labels("expire").inc(len(ended.jobs))
+            self._announcer.moved(ended.jobs)
+            self._pushed(ended.deliveries)
+
+    async def _let_in(self) -> None:
+        for _ in range(_ROUNDS):
+            lanes = await let_in_due(self._engine)
+            if not lanes:
+                return
+            SWEPT.labels("let_in").inc(sum(lanes.values()))
+            self._spread(lanes)
+
+    def _spread(self, lanes: Iterable[str]) -> None:
+        for lane in lanes:
+            self._wake(lane)
+            self._ring(lane)
+
+    def _pushed(self, deliveries: int) -> None:
+        if deliveries:
+            self._wake("webhooks")
+            self._ring("webhooks")
