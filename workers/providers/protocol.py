@@ -1,0 +1,105 @@
+"""What the engine and a provider of models agree on."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from policies.catalog import Deployment
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One upstream call. `body` is the caller's request as accepted; the provider never changes it."""
+
+    deployment: Deployment
+    endpoint: str
+    body: dict[str, Any]
+    stream: bool
+    timeout_s: float
+    headers: Mapping[str, str]
+    """Sent along as they are: `traceparent`, `x-coatcheck-job-id`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A piece of a streamed answer.
+
+    `text` is the plain content of choice 0 (may be empty). `choice` is the raw OpenAI `choices[i]` when it holds more than
+    that: tool calls, reasoning, a refusal, a finish reason, log probabilities, or any other choice than the first. For
+    `/v1/responses` it is the raw event.
+    """
+
+    text: str
+    choice: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens as the upstream counted them."""
+
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int
+    total_tokens: int
+
+
+@dataclass(slots=True)
+class UpstreamTiming:
+    """Milliseconds (and tokens per second) as far as they could be measured, else None."""
+
+    connect_ms: float | None = None
+    ttft_ms: float | None = None
+    itl_ms: float | None = None
+    tokens_per_s: float | None = None
+    upstream_ms: float | None = None
+
+
+@dataclass(slots=True)
+class Reply:
+    """A finished call: the whole, non-stream OpenAI body, also when it was streamed."""
+
+    body: dict[str, Any]
+    usage: Usage | None
+    timing: UpstreamTiming = field(default_factory=UpstreamTiming)
+
+
+class ProviderError(Exception):
+    """A call that failed. `message` is safe to show to the caller.
+
+    Codes: `upstream_error`, `upstream_timeout`, `upstream_unreachable`, `rate_limited`, `invalid_request`, `unauthorized`,
+    `context_length_exceeded`, `content_refused`, `bad_reply`, `reply_too_large`, `timeout` (the attempt's own limit).
+    """
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        retryable: bool,
+        retry_after_s: float | None = None,
+        upstream_status: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.retryable = retryable
+        self.retry_after_s = retry_after_s
+        self.upstream_status = upstream_status
+
+    def __repr__(self) -> str:
+        return f"ProviderError({self.code!r}, {self.message!r}, retryable={self.retryable})"
+
+
+class Provider(Protocol):
+    """Runs calls. One instance a process, used from one event loop."""
+
+    async def call(self, call: Call, on_delta: Callable[[Delta], None] | None) -> Reply:
+        """Run one call; `on_delta` gets each streamed piece. Raises ProviderError.
+
+        Cancelling the task really ends the work upstream.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close connections; calls under way are cut off."""
+        ...

@@ -1,0 +1,191 @@
+"""An httpx transport over aiohttp that holds thousands of connections. `docs/adr/0001-upstream-transport.md` says why.
+
+httpx's own pool walks all its connections on every request; aiohttp's is a dictionary. What httpx does above a transport
+(cookies, redirects, auth flows, proxies from the environment) is not wanted here, so the provider hands its prepared
+`httpx.Request` straight to `handle_async_request`, at half the CPU of `AsyncClient.send`. It remains a transport like any
+other: `httpx.AsyncClient(transport=PooledTransport())` works too.
+"""
+
+import ssl
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from time import perf_counter
+from types import SimpleNamespace
+
+import aiohttp
+import certifi
+import httpx
+from yarl import URL
+
+_KEEP_ALIVE_S = 30.0  # shorter than the idle limits of common servers and proxies, so that they seldom close first
+_DNS_TTL_S = 30
+_PIECE_BYTES = 262_144
+_HEADERS = "latin-1"
+_NOT_ADDED = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
+
+
+@dataclass(slots=True)
+class ConnectTrace:
+    """How the connection of one request came about; put into `request.extensions["connect_trace"]` to have it filled."""
+
+    started: float = 0.0
+    connect_ms: float | None = None
+    reused: bool = False
+
+
+class StaleConnection(httpx.ReadError):
+    """The server closed an idle connection in the moment it was taken up again; not one byte of an answer came."""
+
+
+class PooledTransport(httpx.AsyncBaseTransport):
+    """One pool of keep-alive connections, unlimited in number: `max_concurrency` of the deployments is the limit.
+
+    Honours `connect` of the httpx timeout extension; the later phases are timed by the caller, who knows what it waits for.
+    Raises httpx exceptions. Use it from one event loop.
+    """
+
+    def __init__(self, ssl_context: ssl.SSLContext | None = None) -> None:
+        self._ssl_context = ssl_context
+        self._session: aiohttp.ClientSession | None = None
+        self._urls: dict[httpx.URL, URL] = {}
+        self._timeouts: dict[float | None, aiohttp.ClientTimeout] = {}
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send one request; the response's stream must be closed by the caller."""
+        session = self._session or self._open()
+        trace = request.extensions.get("connect_trace") or ConnectTrace()
+        try:
+            response = await session.request(
+                request.method,
+                self._url(request.url),
+                data=_body(request.content),
+                headers=[(name.decode(_HEADERS), value.decode(_HEADERS)) for name, value in request.headers.raw],
+                allow_redirects=False,
+                timeout=self._timeout(request.extensions.get("timeout", {}).get("connect")),
+                trace_request_ctx=trace,
+                ssl=self._tls() if request.url.scheme == "https" else True,
+            )
+        except (aiohttp.ClientError, OSError) as error:
+            raise _as_httpx(error, request, reused=trace.reused) from error
+        reply = httpx.Response(
+            response.status, headers=response.raw_headers, stream=_Body(response, request), request=request
+        )
+        reply.headers.encoding = _HEADERS  # else httpx guesses it anew at each look at a header
+        return reply
+
+    async def aclose(self) -> None:
+        """Close all connections, used ones included."""
+        if self._session is not None:
+            await self._session.close()
+
+    def _open(self) -> aiohttp.ClientSession:
+        # Here and not in __init__: a session belongs to the running loop.
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_S, ttl_dns_cache=_DNS_TTL_S)
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            skip_auto_headers=_NOT_ADDED,
+            trust_env=False,
+            trace_configs=[_connect_tracing()],
+        )
+        return self._session
+
+    def _tls(self) -> ssl.SSLContext:
+        # Only when needed: reading the lists of authorities blocks for some milliseconds.
+        if self._ssl_context is None:
+            self._ssl_context = _default_ssl_context()
+        return self._ssl_context
+
+    def _url(self, url: httpx.URL) -> URL:
+        known = self._urls.get(url)
+        if known is None:
+            known = self._urls[url] = URL(str(url), encoded=True)
+        return known
+
+    def _timeout(self, connect_s: float | None) -> aiohttp.ClientTimeout:
+        known = self._timeouts.get(connect_s)
+        if known is None:
+            known = self._timeouts[connect_s] = aiohttp.ClientTimeout(total=None, sock_connect=connect_s)
+        return known
+
+
+class _Body(httpx.AsyncByteStream):
+    """The bytes of a reply as they arrive; nothing is held back until a buffer is full."""
+
+    def __init__(self, response: aiohttp.ClientResponse, request: httpx.Request) -> None:
+        self._response = response
+        self._request = request
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        content = self._response.content
+        try:
+            while chunk := await content.readany():
+                yield chunk
+        except (aiohttp.ClientError, OSError) as error:
+            raise _as_httpx(error, self._request) from error
+
+    async def aclose(self) -> None:
+        # A reply that was read to its end has given its connection back already; any other is cut off.
+        self._response.close()
+
+
+def _body(content: bytes) -> bytes | AsyncIterator[bytes]:
+    """A large body goes out piece by piece, as fast as it is taken.
+
+    In one piece it would all stand in the connection's buffer, and closing a connection waits for its buffer: an upstream
+    that had stopped reading would still get the whole request of a cancelled call.
+    """
+    return content if len(content) <= _PIECE_BYTES else _pieces(content)
+
+
+async def _pieces(content: bytes) -> AsyncIterator[bytes]:
+    view = memoryview(content)
+    for start in range(0, len(view), _PIECE_BYTES):
+        yield view[start : start + _PIECE_BYTES]  # type: ignore[misc]  # aiohttp takes any buffer
+
+
+def _default_ssl_context() -> ssl.SSLContext:
+    """Trust what the system trusts (`SSL_CERT_FILE` included) and certifi's list, for images that come without one."""
+    context = ssl.create_default_context()
+    context.load_verify_locations(certifi.where())
+    return context
+
+
+def _connect_tracing() -> aiohttp.TraceConfig:
+    async def started(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
+        context.trace_request_ctx.started = perf_counter()
+
+    async def ended(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
+        trace = context.trace_request_ctx
+        trace.connect_ms = (perf_counter() - trace.started) * 1000
+
+    async def reused(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
+        context.trace_request_ctx.reused = True
+
+    config = aiohttp.TraceConfig()
+    config.on_connection_create_start.append(started)
+    config.on_connection_create_end.append(ended)
+    config.on_connection_reuseconn.append(reused)
+    return config
+
+
+def _as_httpx(error: Exception, request: httpx.Request, *, reused: bool = False) -> httpx.TransportError:
+    message = str(error) or type(error).__name__
+    kind: type[httpx.TransportError]
+    match error:
+        case aiohttp.ConnectionTimeoutError():
+            kind = httpx.ConnectTimeout
+        case aiohttp.ServerTimeoutError():
+            kind = httpx.ReadTimeout
+        case aiohttp.ClientConnectorError() | aiohttp.ClientSSLError():
+            kind = httpx.ConnectError
+        case aiohttp.ServerDisconnectedError() | ConnectionResetError() | BrokenPipeError():
+            kind = StaleConnection if reused else httpx.ReadError
+        case aiohttp.ClientOSError() | aiohttp.ClientConnectionError() | OSError():
+            kind = httpx.ReadError
+        case aiohttp.InvalidURL():
+            kind = httpx.UnsupportedProtocol
+        case _:
+            kind = httpx.RemoteProtocolError
+    return kind(message, request=request)
