@@ -1,0 +1,1 @@
+"""The `coatcheck` command and the one-machine stack."""
