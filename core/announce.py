@@ -12,7 +12,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import orjson
@@ -35,7 +35,9 @@ _log = structlog.get_logger(__name__)
 
 def open_redis(url: str, timeout_s: float) -> "Redis":
     """Return a client with bounded waits: no answer of Redis may hold anybody for longer than ``timeout_s`` seconds."""
-    options = parse_url(url)
+    options: dict[str, Any] = dict(parse_url(url))
+    if options.get("connection_class") is not UnixDomainSocketConnection:
+        options["socket_keepalive"] = True
     # A pool that waits instead of failing: a burst of requests is not an outage.
     pool = BlockingConnectionPool(
         max_connections=32,
@@ -43,7 +45,6 @@ def open_redis(url: str, timeout_s: float) -> "Redis":
         socket_timeout=timeout_s,
         socket_connect_timeout=timeout_s,
         health_check_interval=10,
-        **({"socket_keepalive": True} if options.get("connection_class") is not UnixDomainSocketConnection else {}),
         **options,
     )
     return Redis(connection_pool=pool)
@@ -124,7 +125,7 @@ class Announcer:
         elif messages:
             pipeline = self._redis.pipeline(transaction=False)
             for channel, message in messages:
-                pipeline.publish(channel, message)
+                pipeline.execute_command("PUBLISH", channel, message)
             await pipeline.execute()
 
 

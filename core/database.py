@@ -51,7 +51,9 @@ def connect(settings: Settings, role: Role | None, *, pool_size: int, name: str)
         "command_timeout": settings.statement_timeout_s + 5,
     }
     if pool_size == 0:
-        return create_async_engine(settings.database_url, poolclass=NullPool, connect_args=connect_args, json_deserializer=str)
+        return create_async_engine(
+            settings.database_url, poolclass=NullPool, connect_args=connect_args, json_deserializer=str
+        )
     return create_async_engine(
         settings.database_url,
         pool_size=pool_size,

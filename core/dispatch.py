@@ -1,7 +1,7 @@
 """Doorbells: Celery messages that say "lane X has work". They carry no job and may be lost, doubled or late without harm.
 
-The publisher is a thread of its own: kombu blocks, and nobody should wait for a broker. A lane that is rung while its last ring is
-still on the way is rung once more, not a hundred times.
+The publisher is a thread of its own: kombu blocks, and nobody should wait for a broker. A lane that is rung while its
+last ring is still on the way is rung once more, not a hundred times.
 """
 
 import threading

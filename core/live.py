@@ -105,7 +105,9 @@ class Hub:
         poll_without_redis_s: seconds between polls while it is away.
     """
 
-    def __init__(self, engine: AsyncEngine, redis: "Redis", *, poll_s: float = 1.0, poll_without_redis_s: float = 0.25) -> None:
+    def __init__(
+        self, engine: AsyncEngine, redis: "Redis", *, poll_s: float = 1.0, poll_without_redis_s: float = 0.25
+    ) -> None:
         self._engine = engine
         self._redis = redis
         self._poll_s = poll_s
@@ -120,7 +122,10 @@ class Hub:
 
     def start(self) -> None:
         """Start listening and polling on the running event loop."""
-        self._tasks = [asyncio.create_task(self._listen(), name="hub-listen"), asyncio.create_task(self._poll(), name="hub-poll")]
+        self._tasks = [
+            asyncio.create_task(self._listen(), name="hub-listen"),
+            asyncio.create_task(self._poll(), name="hub-poll"),
+        ]
 
     async def stop(self) -> None:
         """Send all waiters home and stop."""
@@ -184,7 +189,9 @@ class Hub:
         while True:
             try:
                 async with self._redis.pubsub(ignore_subscribe_messages=True) as pubsub:
-                    streams = [delta_channel(job) for job, some in self._watches.items() if any(w.streaming for w in some)]
+                    streams = [
+                        delta_channel(job) for job, some in self._watches.items() if any(w.streaming for w in some)
+                    ]
                     await pubsub.subscribe(MOVED, KEYS, *streams)
                     self._pubsub = pubsub
                     self.redis_up = True
@@ -193,7 +200,7 @@ class Hub:
                         message = await pubsub.get_message(timeout=5.0)
                         if message is None:
                             await pubsub.ping()
-                        else:
+                        elif message["type"] == "message":
                             self._take(message["channel"], message["data"])
             except REDIS_ERRORS as error:
                 if self.redis_up:
@@ -203,9 +210,7 @@ class Hub:
                 self._pubsub = None
             await asyncio.sleep(_RECONNECT_S)
 
-    def _take(self, channel: bytes, data: object) -> None:
-        if not isinstance(data, bytes):
-            return
+    def _take(self, channel: bytes, data: bytes) -> None:
         if channel == MOVED:
             for job in split_ids(data):
                 for watch in self._watches.get(job, ()):

@@ -29,7 +29,7 @@ def _json(raw: str | None) -> orjson.Fragment | None:
     return None if raw is None else orjson.Fragment(raw)
 
 
-def render_job(row: Mapping[str, Any], public_url: str, queue_position: int | None = None) -> dict[str, Any]:
+def render_job(row: Mapping[Any, Any], public_url: str, queue_position: int | None = None) -> dict[str, Any]:
     """Return the Job of ``api.md`` for a row with ``JOB_COLUMNS``.
 
     The dict holds ``orjson.Fragment`` values, so it is for ``orjson.dumps`` only.
@@ -71,18 +71,15 @@ def render_job(row: Mapping[str, Any], public_url: str, queue_position: int | No
     }
 
 
-def render_group(row: Mapping[str, Any]) -> dict[str, Any]:
+def render_group(row: Mapping[Any, Any]) -> dict[str, Any]:
     """Return the Group of ``api.md`` for a row of ``read_groups.sql``."""
     counts = {status: count for status, count in orjson.loads(row["counts"]).items() if count}
-    if row["finished_at"] is None:
-        status = "running"
-    else:
-        status = "cancelled" if row["cancelled_at"] is not None else "completed"
+    ended = "completed" if row["cancelled_at"] is None else "cancelled"
     cost = row["cost_usd"]
     return {
         "id": ids.encode(ids.GROUP, row["id"]),
         "object": "group",
-        "status": status,
+        "status": "running" if row["finished_at"] is None else ended,
         "total": row["total"],
         "counts": counts,
         "created_at": moment(row["created_at"]),
@@ -92,7 +89,7 @@ def render_group(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def render_attempt(row: Mapping[str, Any]) -> dict[str, Any]:
+def render_attempt(row: Mapping[Any, Any]) -> dict[str, Any]:
     """Return one attempt of a job for a row of ``read_attempts.sql``; outcome and finished_at are null while it runs."""
     cost = row["cost_usd"]
     return {

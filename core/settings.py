@@ -34,17 +34,25 @@ class Settings(BaseSettings):
         "postgresql+asyncpg://coatcheck@localhost/coatcheck",
         description="Postgres 15 or newer; the role of this URL owns the schema.",
     )
-    redis_url: str = Field("redis://localhost:6379/0", description="Redis 6.2 or newer: wake-ups, live deltas, rate buckets.")
+    redis_url: str = Field(
+        "redis://localhost:6379/0", description="Redis 6.2 or newer: wake-ups, live deltas, rate buckets."
+    )
     broker_url: str = Field("redis://localhost:6379/1", description="Any Celery broker; it carries doorbells only.")
     catalog: Path = Field(Path("catalog.toml"), description="The file that lists models and deployments.")
-    simulator_url: str | None = Field(None, description="Where the simulator listens; adds the sim/… models to the catalog.")
-    public_url: str = Field("http://127.0.0.1:8000", description="What absolute URLs in answers and webhooks start with.")
+    simulator_url: str | None = Field(
+        None, description="Where the simulator listens; adds the sim/… models to the catalog."
+    )
+    public_url: str = Field(
+        "http://127.0.0.1:8000", description="What absolute URLs in answers and webhooks start with."
+    )
     secret_key: SecretStr | None = Field(
         None, description="32 random bytes in base64; encrypts webhook secrets. Make one with: openssl rand -base64 32"
     )
     retention_days: float = Field(30.0, gt=0, description="Finished jobs are deleted after so many days.")
     redis_timeout_s: float = Field(2.0, gt=0, description="Longest wait for one Redis answer, in seconds.")
-    database_connect_timeout_s: float = Field(5.0, gt=0, description="Longest wait for a database connection, in seconds.")
+    database_connect_timeout_s: float = Field(
+        5.0, gt=0, description="Longest wait for a database connection, in seconds."
+    )
     statement_timeout_s: float = Field(30.0, gt=0, description="Longest single database statement, in seconds.")
     broker_publish_timeout_s: float = Field(1.0, gt=0, description="Longest a doorbell may take before it is given up.")
     broker_socket_timeout_s: float = Field(5.0, gt=0, description="Longest silence on a broker connection, in seconds.")
@@ -69,7 +77,9 @@ class ApiSettings(BaseSettings):
     commit_max_jobs: int = Field(256, ge=1, description="Most jobs in one group commit.")
     committers: int = Field(2, ge=1, description="Group commits under way at once in one process.")
     poll_s: float = Field(1.0, gt=0, description="How often awaited jobs are re-read while Redis is there.")
-    poll_without_redis_s: float = Field(0.25, gt=0, description="How often awaited jobs are re-read while Redis is away.")
+    poll_without_redis_s: float = Field(
+        0.25, gt=0, description="How often awaited jobs are re-read while Redis is away."
+    )
     sse_keepalive_s: float = Field(15.0, gt=0, description="A comment line this often keeps proxies awake.")
     key_cache_s: float = Field(30.0, gt=0, description="How long an API key's row is remembered.")
     shutdown_grace_s: float = Field(3.0, gt=0, description="Long-polls and streams end within this time at shutdown.")
@@ -84,11 +94,15 @@ class WorkerSettings(BaseSettings):
     max_in_flight: int = Field(2048, ge=1, description="Most jobs that run at once in one process.")
     claim_limit: int = Field(256, ge=1, description="Most jobs in one claim.")
     reserved_slots: int = Field(16, ge=0, description="Slots kept free for each other lane while one lane is busy.")
-    max_body_bytes_in_flight: int = Field(64 * 2**20, gt=0, description="Bodies of running jobs in one process, in bytes.")
+    max_body_bytes_in_flight: int = Field(
+        64 * 2**20, gt=0, description="Bodies of running jobs in one process, in bytes."
+    )
     lease_s: float = Field(15.0, gt=0, description="A worker that has not renewed for so long has lost its jobs.")
     heartbeat_s: float = Field(3.0, gt=0, description="How often a worker renews its lease.")
     sweep_s: float = Field(1.0, gt=0, description="How often a worker looks for due, expired and orphaned jobs.")
-    grace_s: float = Field(25.0, ge=0, description="How long running jobs may finish after SIGTERM before they are handed back.")
+    grace_s: float = Field(
+        25.0, ge=0, description="How long running jobs may finish after SIGTERM before they are handed back."
+    )
     database_pool: int = Field(10, ge=3, description="Database connections of one worker process.")
     finish_max_jobs: int = Field(256, ge=1, description="Most results in one group commit.")
     delta_flush_ms: int = Field(100, ge=1, description="Streamed deltas reach the database at least this often.")
@@ -105,7 +119,9 @@ class WebhookSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="COATCHECK_WEBHOOK_", extra="ignore", frozen=True)
 
-    allow_ranges: Words = Field((), description="Networks (CIDR, comma-separated) that webhooks may reach although private.")
+    allow_ranges: Words = Field(
+        (), description="Networks (CIDR, comma-separated) that webhooks may reach although private."
+    )
     allow_http: bool = Field(default=False, description="Allow http besides https.")
     allow_any_port: bool = Field(default=False, description="Allow ports other than 443 and 8443.")
     schedule_s: Annotated[tuple[float, ...], NoDecode, BeforeValidator(_comma_separated)] = Field(
@@ -125,4 +141,4 @@ def settings() -> Settings:
     Raises:
         pydantic.ValidationError: when an environment variable has an impossible value.
     """
-    return Settings()  # type: ignore[call-arg]
+    return Settings()

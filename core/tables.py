@@ -235,9 +235,7 @@ attempts = Table(
     Column("batch_size", Integer),
     Column("usage", JSONB),
     Column("cost_usd", Numeric),
-    CheckConstraint(
-        "outcome in ('succeeded','failed','retried','cancelled','lost','handed_back')", name="outcome"
-    ),
+    CheckConstraint("outcome in ('succeeded','failed','retried','cancelled','lost','handed_back')", name="outcome"),
     postgresql_partition_by="RANGE (job_id)",
 )
 
@@ -335,7 +333,9 @@ webhook_deliveries = Table(
     Index("webhook_deliveries_next_try_at_idx", "next_try_at", postgresql_where=text("status = 'pending'")),
     Index("webhook_deliveries_in_flight_idx", "target", postgresql_where=text("status = 'sending'")),
     Index("webhook_deliveries_sending_idx", "lease_until", postgresql_where=text("status = 'sending'")),
-    Index("webhook_deliveries_endpoint_id_idx", "endpoint_id", postgresql_where=text("status in ('pending','sending')")),
+    Index(
+        "webhook_deliveries_endpoint_id_idx", "endpoint_id", postgresql_where=text("status in ('pending','sending')")
+    ),
     CheckConstraint("status in ('pending','sending','delivered','exhausted','cancelled')", name="status"),
     CheckConstraint("(status = 'delivered') = (delivered_at is not null)", name="delivered_at"),
     CheckConstraint("(status = 'sending') = (lease_until is not null)", name="lease_until"),

@@ -45,7 +45,7 @@ app.conf.update(
 )
 
 
-class EngineStep(bootsteps.StartStopStep):
+class EngineStep(bootsteps.StartStopStep):  # type: ignore[misc]
     """Starts the engine before the consumer, so that a missing broker doesn't keep work from being done."""
 
     requires = ("celery.worker.components:Pool",)
@@ -69,7 +69,7 @@ app.steps["worker"].add(EngineStep)
 _current: list[Engine] = []
 
 
-@app.task(name=CLAIM_TASK)
+@app.task(name=CLAIM_TASK)  # type: ignore[untyped-decorator]
 def claim(lane: str) -> dict[str, Any]:
     """Claim the ready jobs of a lane; they are in the engine's hands when this returns."""
     if lane not in LANES or not _current:
@@ -77,12 +77,12 @@ def claim(lane: str) -> dict[str, Any]:
     return _current[0].claim(lane)
 
 
-@worker_shutting_down.connect
+@worker_shutting_down.connect  # type: ignore[untyped-decorator]
 def _stop_claiming(**_: Any) -> None:
     for engine in _current:
         engine.stop_claiming()
 
 
-@setup_logging.connect
+@setup_logging.connect  # type: ignore[untyped-decorator]
 def _configure_logs(**_: Any) -> None:
     configure_logs(Settings(), "worker")

@@ -1,4 +1,4 @@
-"""``python -m workers.beat``: stock Celery beat. It only rings doorbells, so two of it do no harm and none of it loses nothing."""
+"""``python -m workers.beat``: stock Celery beat. It only rings doorbells: two of it do no harm, none of it loses nothing."""
 
 import os
 import sys

@@ -84,7 +84,9 @@ async def insert_jobs(connection: AsyncConnection, jobs: Sequence[NewJob]) -> da
 
 async def take_keys(connection: AsyncConnection, jobs: Sequence[NewJob]) -> dict[UUID, Accepted]:
     """Take the idempotency keys of ``jobs``; return the outcome of those whose key was taken before, by job id."""
-    keyed = sorted((job for job in jobs if job.idempotency_key is not None), key=lambda job: (job.tenant_id, job.idempotency_key))
+    keyed = sorted(
+        (job for job in jobs if job.idempotency_key is not None), key=lambda job: (job.tenant_id, job.idempotency_key)
+    )
     first: dict[tuple[UUID, str], NewJob] = {}
     for job in keyed:
         first.setdefault((job.tenant_id, job.idempotency_key or ""), job)

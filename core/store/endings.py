@@ -49,7 +49,9 @@ async def end(connection: AsyncConnection, rows: Sequence[Row[Any]], public_url:
 
 
 async def _count_down(connection: AsyncConnection, grouped: Counter[UUID]) -> list[UUID]:
-    rows = await connection.execute(statement("count_down"), {"group_id": list(grouped), "ended": list(grouped.values())})
+    rows = await connection.execute(
+        statement("count_down"), {"group_id": list(grouped), "ended": list(grouped.values())}
+    )
     return [row.id for row in rows]
 
 
@@ -64,10 +66,14 @@ async def _push(connection: AsyncConnection, jobs: list[UUID], groups: list[UUID
             data = render_job(row, public_url)
             if row["result"] is not None and len(row["result"].encode()) > PAYLOAD_RESULT_LIMIT:
                 data |= {"result": None, "result_omitted": True}
-            events.append(_event(kind, data, now, row["tenant_id"], job_id=row["id"], url=own_url, trace=row["traceparent"]))
+            events.append(
+                _event(kind, data, now, row["tenant_id"], job_id=row["id"], url=own_url, trace=row["traceparent"])
+            )
     if groups:
-        for row in (await connection.execute(statement("read_groups"), {"id": sorted(groups)})).mappings():
-            events.append(_event("group.completed", render_group(row), now, row["tenant_id"], group_id=row["id"]))
+        rows = (await connection.execute(statement("read_groups"), {"id": sorted(groups)})).mappings()
+        events += [
+            _event("group.completed", render_group(row), now, row["tenant_id"], group_id=row["id"]) for row in rows
+        ]
     columns = {name: [event[name] for event in events] for name in events[0]}
     deliveries: int = (await connection.execute(statement("push"), columns)).scalar_one()
     return deliveries

@@ -124,7 +124,9 @@ async def _ensure_tenant(connection: AsyncConnection, box: SecretBox, name: str)
     tenant_id, secret = ids.new_id(), new_webhook_secret()
     await connection.execute(
         insert(tenants).values(
-            id=tenant_id, name=name, webhook_secret_encrypted=box.seal(secret, tenant_id=tenant_id, purpose=TENANT_WEBHOOK)
+            id=tenant_id,
+            name=name,
+            webhook_secret_encrypted=box.seal(secret, tenant_id=tenant_id, purpose=TENANT_WEBHOOK),
         )
     )
     return tenant_id, secret
@@ -140,7 +142,15 @@ async def list_keys(engine: AsyncEngine) -> list[KeyInfo]:
     async with engine.connect() as connection:
         rows = await connection.execute(query)
         return [
-            KeyInfo(row.id, row.tenant, row.prefix, tuple(row.scopes), row.requests_per_minute, row.created_at, row.revoked_at)
+            KeyInfo(
+                row.id,
+                row.tenant,
+                row.prefix,
+                tuple(row.scopes),
+                row.requests_per_minute,
+                row.created_at,
+                row.revoked_at,
+            )
             for row in rows
         ]
 

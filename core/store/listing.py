@@ -20,9 +20,7 @@ PAGE_RESULT_LIMIT: Final = 64 * 1024
 # An id holds the time of the process that made it, which may differ from the database's by a little.
 _CLOCKS_DIFFER: Final = timedelta(minutes=10)
 # Connections are tuned for the queue; pages want the planner's free choice, above all for the index on metadata.
-_FREE_PLANNER = text(
-    "SELECT set_config('enable_bitmapscan', 'on', true), set_config('plan_cache_mode', 'auto', true)"
-)
+_FREE_PLANNER = text("SELECT set_config('enable_bitmapscan', 'on', true), set_config('plan_cache_mode', 'auto', true)")
 _RENDERED: Final = (
     "id", "status", "endpoint", "model", "lane", "priority", "created_at", "run_at", "started_at", "finished_at", "expires_at",
     "attempts", "max_attempts", "cost_usd", "group_id", "schedule_id", "version",
@@ -47,7 +45,7 @@ class JobFilter:
 
 async def list_jobs(
     engine: AsyncEngine, tenant_id: UUID, wanted: JobFilter, *, after: UUID | None, limit: int
-) -> Sequence[Mapping[str, Any]] | None:
+) -> Sequence[Mapping[Any, Any]] | None:
     """Return up to ``limit`` rows for ``render_job`` with ``result_omitted``; None when the tenant has no job ``after``."""
     conditions = _conditions(tenant_id, wanted)
     async with engine.connect() as connection:
@@ -68,7 +66,7 @@ def _page() -> Select[Any]:
         *(jobs.c[name] for name in _RENDERED),
         *(cast(jobs.c[name], Text).label(name) for name in _AS_TEXT),
         case((length > PAGE_RESULT_LIMIT, null()), else_=cast(jobs.c.result, Text)).label("result"),
-        func.coalesce(length > PAGE_RESULT_LIMIT, False).label("result_omitted"),  # noqa: FBT003
+        func.coalesce(length > PAGE_RESULT_LIMIT, False).label("result_omitted"),
     )
 
 

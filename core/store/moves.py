@@ -15,8 +15,12 @@ from core.store.endings import Ended, end
 from core.store.statements import statement
 
 _GROUP = text("SELECT id FROM groups WHERE id = :id AND tenant_id = :tenant_id")
-_UNFINISHED = text("SELECT id FROM jobs WHERE group_id = :id AND tenant_id = :tenant_id AND finished_at IS NULL ORDER BY id")
-_MARK_CANCELLED = text("UPDATE groups SET cancelled_at = coalesce(cancelled_at, now()) WHERE id = :id AND remaining > 0")
+_UNFINISHED = text(
+    "SELECT id FROM jobs WHERE group_id = :id AND tenant_id = :tenant_id AND finished_at IS NULL ORDER BY id"
+)
+_MARK_CANCELLED = text(
+    "UPDATE groups SET cancelled_at = coalesce(cancelled_at, now()) WHERE id = :id AND remaining > 0"
+)
 
 
 @dataclass(slots=True)
@@ -45,7 +49,9 @@ async def cancel_group(engine: AsyncEngine, tenant_id: UUID, group_id: UUID, pub
         return await _cancel(connection, jobs, public_url, group_id)
 
 
-async def _cancel(connection: AsyncConnection, jobs: list[UUID], public_url: str, group: UUID | None = None) -> Cancelled:
+async def _cancel(
+    connection: AsyncConnection, jobs: list[UUID], public_url: str, group: UUID | None = None
+) -> Cancelled:
     if not jobs:
         return Cancelled()
     await connection.execute(statement("lock_places"), {"id": jobs})

@@ -1,4 +1,4 @@
-"""Keeping the store small: weeks made ahead and dropped behind, ended jobs, old keys, groups and webhook events deleted in batches."""
+"""Keeping the store small: weeks made ahead and dropped behind, what is over deleted in small batches."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -21,9 +21,9 @@ _OLD_KEYS = text(
     "WHERE created_at < now() - interval '24 hours' ORDER BY created_at LIMIT :most)"
 )
 _OLD_EVENTS = text(
-    "DELETE FROM webhook_events WHERE id IN (SELECT e.id FROM webhook_events e WHERE e.id < uuid7_floor(CAST(:before AS timestamptz)) "
-    "AND NOT EXISTS (SELECT FROM webhook_deliveries d WHERE d.event_id = e.id AND d.status IN ('pending', 'sending')) "
-    "ORDER BY e.id LIMIT :most)"
+    "DELETE FROM webhook_events WHERE id IN (SELECT e.id FROM webhook_events e "
+    "WHERE e.id < uuid7_floor(CAST(:before AS timestamptz)) AND NOT EXISTS (SELECT FROM webhook_deliveries d "
+    "WHERE d.event_id = e.id AND d.status IN ('pending', 'sending')) ORDER BY e.id LIMIT :most)"
 )
 _OLD_GROUPS = text(
     "DELETE FROM groups WHERE id IN (SELECT g.id FROM groups g WHERE g.finished_at < CAST(:before AS timestamptz) "
@@ -49,8 +49,8 @@ async def drop_weeks(engine: AsyncEngine, retention: timedelta) -> list[str]:
 async def retire_batch(engine: AsyncEngine, retention: timedelta, most: int = 500) -> int:
     """Delete one small batch of what is over; return how many rows of the largest kind went, 0 when nothing is left.
 
-    With a long retention whole weeks are dropped, and only what a kept week holds back goes row by row; with a short one everything
-    does. Only one process at a time does this; the others find nothing to do.
+    With a long retention whole weeks are dropped, and only what a kept week holds back goes row by row; with a short one
+    everything does. Only one process at a time does this; the others find nothing to do.
     """
     before = datetime.now(UTC) - retention
     if retention >= _BY_WEEKS:

@@ -182,11 +182,17 @@ class Glance:
     late: bool
     lost: bool
     deliveries: bool
-    lanes: tuple[str, ...]
+    lanes: Mapping[str, frozenset[str]]
 
 
 async def glance(engine: AsyncEngine, lanes: Sequence[str]) -> Glance:
-    """Look whether a sweep has anything to do, and which of ``lanes`` hold ready jobs."""
+    """Look whether a sweep has anything to do, and which of ``lanes`` hold ready jobs of which models."""
     async with engine.connect() as connection:
-        row = (await connection.execute(statement("glance"), {"lanes": list(lanes)})).one()
-    return Glance(row.due, row.late, row.lost, row.deliveries, tuple(row.lanes))
+        row = (await connection.execute(statement("glance"))).one()
+    models: dict[str, set[str]] = {}
+    for lane, model in zip(row.lanes, row.models, strict=True):
+        if lane in lanes:
+            models.setdefault(lane, set()).add(model)
+    return Glance(
+        row.due, row.late, row.lost, row.deliveries, {lane: frozenset(names) for lane, names in models.items()}
+    )

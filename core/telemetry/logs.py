@@ -11,7 +11,9 @@ import structlog
 from core.settings import Settings
 
 # What must never reach a log, whoever put it there: our keys, webhook secrets, bearer tokens, passwords in URLs.
-_SECRETS = re.compile(r"cc_[A-Za-z0-9_-]{8,}|whsec_[A-Za-z0-9+/=_-]{8,}|(?i:bearer\s+)\S+|(?<=://)[^/@\s]*:[^/@\s]*(?=@)")
+_SECRETS = re.compile(
+    r"cc_[A-Za-z0-9_-]{8,}|whsec_[A-Za-z0-9+/=_-]{8,}|(?i:bearer\s+)\S+|(?<=://)[^/@\s]*:[^/@\s]*(?=@)"
+)
 
 
 def redact(text: str) -> str:

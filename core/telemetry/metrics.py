@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-disable_created_metrics()
+disable_created_metrics()  # type: ignore[no-untyped-call]
 REGISTRY: Final = CollectorRegistry()
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
@@ -25,12 +25,17 @@ HTTP_SECONDS: Final = Histogram(
 )  # fmt: skip
 JOBS_ACCEPTED: Final = Counter("coatcheck_jobs_accepted", "Jobs stored.", ("lane",), registry=REGISTRY)
 COMMIT_JOBS: Final = Histogram(
-    "coatcheck_accept_commit_jobs", "Jobs in one group commit.", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256), registry=REGISTRY
+    "coatcheck_accept_commit_jobs",
+    "Jobs in one group commit.",
+    buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
+    registry=REGISTRY,
 )
 WAITING: Final = Gauge("coatcheck_waiters", "Long-polls and event streams that are open.", registry=REGISTRY)
 DOORBELLS: Final = Counter("coatcheck_doorbells", "Doorbells by what became of them.", ("result",), registry=REGISTRY)
 
-CLAIMS: Final = Counter("coatcheck_claims", "Claims made, by whether they found work.", ("lane", "found"), registry=REGISTRY)
+CLAIMS: Final = Counter(
+    "coatcheck_claims", "Claims made, by whether they found work.", ("lane", "found"), registry=REGISTRY
+)
 CLAIM_JOBS: Final = Histogram(
     "coatcheck_claim_jobs", "Jobs in one claim that found work.", ("lane",), buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
     registry=REGISTRY,
@@ -47,13 +52,15 @@ TTFT_SECONDS: Final = Histogram(
     registry=REGISTRY,
 )  # fmt: skip
 UPSTREAM_SECONDS: Final = Histogram(
-    "coatcheck_upstream_seconds", "Upstream's time for a whole call.", ("deployment",), buckets=_SECONDS, registry=REGISTRY
+    "coatcheck_upstream_seconds",
+    "Upstream's time for a whole call.",
+    ("deployment",),
+    buckets=_SECONDS,
+    registry=REGISTRY,
 )
 TOKENS: Final = Counter("coatcheck_tokens", "Tokens as reported by upstreams.", ("model", "type"), registry=REGISTRY)
 SWEPT: Final = Counter("coatcheck_swept_jobs", "Jobs moved by the sweep.", ("move",), registry=REGISTRY)
-DROPPED: Final = Counter(
-    "coatcheck_dropped_outcomes", "Outcomes of attempts whose lease was gone.", registry=REGISTRY
-)
+DROPPED: Final = Counter("coatcheck_dropped_outcomes", "Outcomes of attempts whose lease was gone.", registry=REGISTRY)
 DELIVERIES: Final = Counter("coatcheck_webhook_tries", "Webhook tries by result.", ("result",), registry=REGISTRY)
 
 

@@ -44,7 +44,7 @@ class Attempts:
             reply = await self._call(job, deployment, stream)
         except ProviderError as error:
             return self._failed(job, deployment, stream, error)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - one broken job must not break the others
             # A defect of ours in one job's path must not take the others down; the job says so and may be tried again.
             _log.exception("attempt_broke", job_id=ids.encode(ids.JOB, job.id))
             broken = ProviderError("internal_error", f"The worker failed: {type(error).__name__}.", retryable=True)

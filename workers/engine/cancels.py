@@ -27,7 +27,7 @@ async def listen_for_cancels(redis: Redis, abort: Callable[[list[UUID]], None]) 
                     if message is None:
                         # A half-open connection stays silent for ever; a ping finds out.
                         await pubsub.ping()
-                    elif isinstance(message["data"], bytes):
+                    elif message["type"] == "message":
                         abort(split_ids(message["data"]))
         except REDIS_ERRORS as error:
             if not away:

@@ -90,7 +90,7 @@ class LaneClaimer:
         if not self._slots.may_take(self.lane):
             self._backlog = True
             return ClaimReport(self.lane, 0, note="no free slot")
-        caller = asyncio.get_running_loop().create_future()
+        caller: asyncio.Future[ClaimReport] = asyncio.get_running_loop().create_future()
         self._callers.append(caller)
         self._wake.set()
         return await caller
@@ -150,7 +150,9 @@ class LaneClaimer:
 
     def _worth_it(self) -> bool:
         capacity = self._slots.capacity(self.lane)
-        return not self._backlog or self._slots.free(self.lane) >= min(max(1, capacity // _REFILL), self._slots.claim_limit)
+        return not self._backlog or self._slots.free(self.lane) >= min(
+            max(1, capacity // _REFILL), self._slots.claim_limit
+        )
 
     def _may_be_more(self, room: Room, jobs: Sequence[Job], limits: Mapping[str, int]) -> bool:
         """Tell whether a limit, and not the end of the queue, ended the claim."""

@@ -1,6 +1,7 @@
 """Committing what became of attempts: many outcomes, one commit.
 
-An outcome is kept until Postgres has taken it or its lease is known to be gone; a database that is away delays it and nothing else.
+An outcome is kept until Postgres has taken it or its lease is known to be gone; a database that is away
+delays it and nothing else.
 No attempt pays for a neighbour's row: a commit that fails for the data's sake is bisected.
 """
 
@@ -148,8 +149,19 @@ class Finisher:
 
 
 def _refused(outcome: Outcome) -> Finish:
-    error = {"code": "bad_reply", "message": "The answer could not be stored.", "retryable": False, "upstream_status": None}
+    job, move = outcome.job, outcome.move
+    error = {
+        "code": "bad_reply",
+        "message": "The answer could not be stored.",
+        "retryable": False,
+        "upstream_status": None,
+    }
     return Finish(
-        outcome.job.id, outcome.job.lease_no, "failed", outcome.move.last_seq or outcome.job.event_seq, error=orjson.dumps(error).decode(),
-        deployment=outcome.move.deployment, batch_size=outcome.job.batch_size,
-    )  # fmt: skip
+        job.id,
+        job.lease_no,
+        "failed",
+        move.last_seq or job.event_seq,
+        error=orjson.dumps(error).decode(),
+        deployment=move.deployment,
+        batch_size=job.batch_size,
+    )

@@ -7,7 +7,7 @@ workers may sweep at once.
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -30,7 +30,8 @@ class Sweep:
         every_s: seconds between looks, give or take a tenth so that workers spread out.
         lanes: the job lanes of this process.
         announcer: tells waiters.
-        wake: told which of our lanes hold ready jobs (and ``webhooks`` when deliveries are due).
+        found: told which of our lanes hold ready jobs, and for which models.
+        wake: wakes a lane that got work, and ``webhooks`` when deliveries are due.
         ring: rings the doorbell of lanes that got work, for other processes.
     """
 
@@ -42,6 +43,7 @@ class Sweep:
         lanes: tuple[str, ...],
         announcer: Announcer,
         *,
+        found: Callable[[Mapping[str, frozenset[str]]], None],
         wake: Callable[[str], None],
         ring: Callable[[str], None],
     ) -> None:
@@ -50,13 +52,14 @@ class Sweep:
         self._every_s = every_s
         self._lanes = lanes
         self._announcer = announcer
+        self._found = found
         self._wake = wake
         self._ring = ring
 
     async def run(self) -> None:
         """Sweep for ever; the engine cancels it."""
         while True:
-            await asyncio.sleep(self._every_s * random.uniform(0.9, 1.1))  # noqa: S311 - spreading, not guessing
+            await asyncio.sleep(self._every_s * random.uniform(0.9, 1.1))
             try:
                 await self.once()
             except DATABASE_ERRORS as error:
@@ -71,8 +74,7 @@ class Sweep:
             await self._expire()
         if seen.due:
             await self._let_in()
-        for lane in seen.lanes:
-            self._wake(lane)
+        self._found(seen.lanes)
         if seen.deliveries:
             self._wake("webhooks")
 
