@@ -13,6 +13,7 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 
 from core.settings import Settings
+from core.telemetry.metrics import DOORBELLS
 
 CLAIM_TASK: Final = "coatcheck.claim"
 _PAUSE_S: Final = 1.0
@@ -84,8 +85,6 @@ class Doorbell:
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="doorbell", daemon=True)
         self.up = True
-        self.rung = 0
-        self.failed = 0
 
     def start(self) -> None:
         """Start the publishing thread."""
@@ -124,7 +123,6 @@ class Doorbell:
         try:
             for lane in lanes:
                 self._app.send_task(CLAIM_TASK, args=(lane,), queue=lane, retry=False, ignore_result=True, expires=600)
-                self.rung += 1
         except (OperationalError, OSError, TimeoutError) as error:
             self._note(up=False, error=type(error).__name__)
         except Exception as error:  # noqa: BLE001 - a broker's client may raise anything, and rings may be lost
@@ -134,7 +132,7 @@ class Doorbell:
         return self.up
 
     def _note(self, *, up: bool, error: str | None = None) -> None:
-        self.failed += not up
+        DOORBELLS.labels("rung" if up else "lost").inc()
         if up != self.up:
             self.up = up
             if up:

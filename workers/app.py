@@ -3,18 +3,18 @@
 Flower and beat import this module too, so nothing here opens a connection or needs a secret.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import structlog
 from celery import Celery, bootsteps
 from celery.signals import setup_logging, worker_shutting_down
 
 from core.dispatch import CLAIM_TASK, broker_settings
 from core.settings import LANES, Settings, WebhookSettings, WorkerSettings
 from core.telemetry.logs import configure_logs
-from workers.engine.engine import Engine
 
-_log = structlog.get_logger(__name__)
+if TYPE_CHECKING:
+    from workers.engine.engine import Engine
+
 _MAINTENANCE_S = 300.0
 
 app = Celery("coatcheck", set_as_current=True)
@@ -50,8 +50,11 @@ class EngineStep(bootsteps.StartStopStep):  # type: ignore[misc]
 
     requires = ("celery.worker.components:Pool",)
 
-    def __init__(self, worker: Any, **_: Any) -> None:
-        self.engine = worker.coatcheck_engine = Engine(Settings(), WorkerSettings(), WebhookSettings())
+    def __init__(self, _worker: Any, **_: Any) -> None:
+        # Flower and beat need the app, not the engine with its models and drivers.
+        from workers.engine.engine import Engine  # noqa: PLC0415
+
+        self.engine = Engine(Settings(), WorkerSettings(), WebhookSettings())
         _current.append(self.engine)
 
     def start(self, _worker: Any) -> None:
@@ -66,7 +69,7 @@ class EngineStep(bootsteps.StartStopStep):  # type: ignore[misc]
 
 
 app.steps["worker"].add(EngineStep)
-_current: list[Engine] = []
+_current: list["Engine"] = []
 
 
 @app.task(name=CLAIM_TASK)  # type: ignore[untyped-decorator]

@@ -177,7 +177,9 @@ class Committer:
             try:
                 outcomes = await self._store([pending.job for pending in batch])
             except DATABASE_ERRORS as error:
-                if is_crossed(error) and attempt == 1:
+                # A deadlock, or a connection that died while it lay in the pool: nothing was committed, so once more.
+                again = is_crossed(error) or (is_outage(error) and not isinstance(error, _UnknownOutcome))
+                if again and attempt == 1:
                     continue
                 await self._fail(batch, error)
                 return

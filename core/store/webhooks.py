@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, RowMapping, Select, func, insert, select, text, update
+from sqlalchemy import ColumnElement, Executable, Select, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from core.database import see_tenants
@@ -99,9 +99,7 @@ class WebhookStore:
     async def endpoint(self, tenant_id: UUID, endpoint_id: UUID) -> Endpoint | None:
         """One receiver."""
         async with self._as(tenant_id) as connection:
-            return _endpoint_or_none(
-                (await connection.execute(_endpoints(tenant_id).where(_endpoint.id == endpoint_id))).mappings().first()
-            )
+            return await _one_endpoint(connection, _endpoints(tenant_id).where(_endpoint.id == endpoint_id))
 
     async def endpoints(self, tenant_id: UUID, *, after: UUID | None, limit: int) -> list[Endpoint]:
         """A page of receivers, newest first, older than `after`."""
@@ -116,12 +114,11 @@ class WebhookStore:
         values = dict(changes)
         if "enabled" in values:
             values["disabled_reason"] = None if values["enabled"] else "disabled"
-        mine = (_endpoint.tenant_id == tenant_id) & (_endpoint.id == endpoint_id)
         async with self._as(tenant_id) as connection:
-            change = update(webhook_endpoints).where(mine).values(values or {"id": endpoint_id})
-            changed = _endpoint_or_none(
-                (await connection.execute(change.returning(*_columns(Endpoint, _endpoint)))).mappings().first()
+            change = (
+                update(webhook_endpoints).where(*_mine(tenant_id, endpoint_id)).values(values or {"id": endpoint_id})
             )
+            changed = await _one_endpoint(connection, change.returning(*_columns(Endpoint, _endpoint)))
             if changed and "url" in changes:
                 await connection.execute(_waiting(tenant_id, endpoint_id).values(url=changed.url))
             if changed and not changed.enabled:
@@ -130,9 +127,10 @@ class WebhookStore:
 
     async def remove_endpoint(self, tenant_id: UUID, endpoint_id: UUID) -> bool:
         """Forget a receiver and cancel what waits for it; the log stays."""
-        mine = (_endpoint.tenant_id == tenant_id) & (_endpoint.id == endpoint_id)
         async with self._as(tenant_id) as connection:
-            removed = await connection.execute(webhook_endpoints.delete().where(mine).returning(_endpoint.id))
+            removed = await connection.execute(
+                webhook_endpoints.delete().where(*_mine(tenant_id, endpoint_id)).returning(_endpoint.id)
+            )
             if removed.first() is None:
                 return False
             await _cancel_waiting(connection, tenant_id, endpoint_id, "endpoint_deleted")
@@ -142,16 +140,15 @@ class WebhookStore:
         self, tenant_id: UUID, endpoint_id: UUID, *, secret: bytes, hint: str, keep_old: bool
     ) -> Endpoint | None:
         """Sign with a new sealed secret; with `keep_old` also with the old one for 24 hours."""
-        mine = (_endpoint.tenant_id == tenant_id) & (_endpoint.id == endpoint_id)
         values: dict[str, Any] = {
             "secret_encrypted": secret,
             "secret_hint": hint,
             "old_secret_encrypted": _endpoint.secret_encrypted if keep_old else None,
             "old_secret_until": func.now() + _OVERLAP if keep_old else None,
         }
-        rotate = update(webhook_endpoints).where(mine).values(values).returning(*_columns(Endpoint, _endpoint))
+        rotate = update(webhook_endpoints).where(*_mine(tenant_id, endpoint_id)).values(values)
         async with self._as(tenant_id) as connection:
-            return _endpoint_or_none((await connection.execute(rotate)).mappings().first())
+            return await _one_endpoint(connection, rotate.returning(*_columns(Endpoint, _endpoint)))
 
     async def add_test(
         self,
@@ -172,18 +169,11 @@ class WebhookStore:
             "payload": payload,
             "traceparent": traceparent,
         }
-        delivery = {
-            "id": delivery_id,
-            "event_id": event_id,
-            "tenant_id": tenant_id,
-            "endpoint_id": endpoint.id,
-            "url": endpoint.url,
-            "test": True,
-            "next_try_at": text("'epoch'::timestamptz"),
-        }
+        ids = {"id": delivery_id, "event_id": event_id, "tenant_id": tenant_id, "endpoint_id": endpoint.id}
+        first = {"test": True, "next_try_at": text("'epoch'::timestamptz")}
         async with self._as(tenant_id) as connection:
             await connection.execute(insert(webhook_events).values(event))
-            await connection.execute(insert(webhook_deliveries).values(delivery))
+            await connection.execute(insert(webhook_deliveries).values(**ids, **first, url=endpoint.url))
 
     async def cancel_test(self, tenant_id: UUID, delivery_id: UUID) -> None:
         """Take a test back that nobody has begun to send."""
@@ -273,7 +263,12 @@ def _deliveries(tenant_id: UUID) -> Select[Any]:
     return select(*columns).select_from(joined).where(_delivery.tenant_id == tenant_id)
 
 
-def _endpoint_or_none(row: RowMapping | None) -> Endpoint | None:
+def _mine(tenant_id: UUID, endpoint_id: UUID) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return _endpoint.tenant_id == tenant_id, _endpoint.id == endpoint_id
+
+
+async def _one_endpoint(connection: AsyncConnection, statement: Executable) -> Endpoint | None:
+    row = (await connection.execute(statement)).mappings().first()
     return Endpoint(**row) if row is not None else None
 
 
@@ -286,14 +281,12 @@ async def _current_url(connection: AsyncConnection, tenant_id: UUID, delivery: D
     """Where the event would go today. Raises NotRedeliverable when its endpoint is off or deleted."""
     if delivery.endpoint_id is None:
         return delivery.url
-    row = (
-        (await connection.execute(_endpoints(tenant_id).where(_endpoint.id == delivery.endpoint_id))).mappings().first()
-    )
-    if row is None:
+    endpoint = await _one_endpoint(connection, _endpoints(tenant_id).where(_endpoint.id == delivery.endpoint_id))
+    if endpoint is None:
         raise NotRedeliverable("Its endpoint was deleted.")
-    if not row["enabled"]:
+    if not endpoint.enabled:
         raise NotRedeliverable("Its endpoint is disabled.")
-    return str(row["url"])
+    return endpoint.url
 
 
 def _waiting(tenant_id: UUID, endpoint_id: UUID) -> Any:

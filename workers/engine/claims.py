@@ -23,6 +23,7 @@ _DATABASE_PAUSE_S = 0.5
 # With a backlog and most slots taken, wait for a sixteenth of them to come free: a claim per finished job would spend more on
 # claiming than on the jobs. This is a count, not a time: it never delays a process that has room.
 _REFILL = 16
+_CLAIMS_UNSHARED = 8
 _SHOWN_IDS = 8
 
 
@@ -72,6 +73,7 @@ class LaneClaimer:
         self._callers: list[asyncio.Future[ClaimReport]] = []
         self._claiming = asyncio.Lock()
         self._backlog = False
+        self._unshared = 0
         self.paused = False
 
     def wake(self) -> None:
@@ -128,11 +130,7 @@ class LaneClaimer:
             return ClaimReport(self.lane, 0, note="no free slot")
         limits = self._limits()
         room = self._slots.room(self.lane, limits)
-        rows = await self._claim(self.lane, room)
-        if not rows and room.full_tenants:
-            # Nobody else waits, so nobody is kept waiting: the tenant may go beyond its share.
-            room = Room(room.most, room.body_bytes, room.models)
-            rows = await self._claim(self.lane, room)
+        rows = await self._claim_fairly(room)
         CLAIMS.labels(self.lane, "yes" if rows else "no").inc()
         jobs = [Job.of(row, len(rows)) for row in rows]
         for job in jobs:
@@ -148,6 +146,17 @@ class LaneClaimer:
                 self._wake.set()
         return ClaimReport(self.lane, len(jobs), tuple(ids.encode(ids.JOB, job.id) for job in jobs[:_SHOWN_IDS]))
 
+    async def _claim_fairly(self, room: Room) -> Sequence[Row[Any]]:
+        """Let others go first while a tenant holds its full share; if nobody else waits, nobody is kept waiting."""
+        self._unshared -= 1
+        if room.full_tenants and self._unshared < 0:
+            rows = await self._claim(self.lane, room)
+            if rows:
+                return rows
+            # Asking each time would double the price of every claim of a tenant that is alone.
+            self._unshared = _CLAIMS_UNSHARED
+        return await self._claim(self.lane, Room(room.most, room.body_bytes, room.models))
+
     def _worth_it(self) -> bool:
         capacity = self._slots.capacity(self.lane)
         return not self._backlog or self._slots.free(self.lane) >= min(
@@ -156,8 +165,8 @@ class LaneClaimer:
 
     def _may_be_more(self, room: Room, jobs: Sequence[Job], limits: Mapping[str, int]) -> bool:
         """Tell whether a limit, and not the end of the queue, ended the claim."""
-        if len(jobs) >= room.most or room.full_tenants:
-            return bool(jobs) or room.most == 0
+        if len(jobs) >= room.most:
+            return True
         taken: dict[str, int] = {}
         for job in jobs:
             taken[job.model] = taken.get(job.model, 0) + 1
