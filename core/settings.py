@@ -4,7 +4,6 @@ One class per owner: a process reads only what concerns it. ``.env.example`` lis
 """
 
 from datetime import timedelta
-from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
 
@@ -120,25 +119,16 @@ class WebhookSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="COATCHECK_WEBHOOK_", extra="ignore", frozen=True)
 
     allow_ranges: Words = Field(
-        (), description="Networks (CIDR, comma-separated) that webhooks may reach although private."
+        (),
+        description="Networks (CIDR, comma-separated) that webhooks may reach although private; inside them http and any port are fine.",
     )
-    allow_http: bool = Field(default=False, description="Allow http besides https.")
-    allow_any_port: bool = Field(default=False, description="Allow ports other than 443 and 8443.")
+    allow_http: bool = Field(default=False, description="Allow http besides https everywhere.")
+    allow_any_port: bool = Field(default=False, description="Allow ports other than 443 and 8443 everywhere.")
     schedule_s: Annotated[tuple[float, ...], NoDecode, BeforeValidator(_comma_separated)] = Field(
         (5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400),
         description="Waits between the tries of one delivery, in seconds, comma-separated.",
     )
     timeout_s: float = Field(15.0, gt=0, description="Longest single try, in seconds.")
-    max_in_flight: int = Field(256, ge=1, description="Tries in flight in one process.")
+    max_in_flight: int = Field(1024, ge=1, description="Tries in flight in one process.")
     max_in_flight_per_endpoint: int = Field(32, ge=1, description="Tries in flight to one endpoint.")
     lease_s: float = Field(30.0, gt=0, description="A try not reported for so long is made again; above the timeout.")
-
-
-@lru_cache(maxsize=1)
-def settings() -> Settings:
-    """Return the process's settings, read once.
-
-    Raises:
-        pydantic.ValidationError: when an environment variable has an impossible value.
-    """
-    return Settings()

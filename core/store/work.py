@@ -176,9 +176,9 @@ async def let_in_due(engine: AsyncEngine, most: int = 1000) -> dict[str, int]:
 
 @dataclass(slots=True, frozen=True)
 class Glance:
-    """What a sweep would find."""
+    """What a sweep would find; ``due_in_s`` is when the next waiting job may start, None when none waits."""
 
-    due: bool
+    due_in_s: float | None
     late: bool
     lost: bool
     deliveries: bool
@@ -194,5 +194,5 @@ async def glance(engine: AsyncEngine, lanes: Sequence[str]) -> Glance:
         if lane in lanes:
             models.setdefault(lane, set()).add(model)
     return Glance(
-        row.due, row.late, row.lost, row.deliveries, {lane: frozenset(names) for lane, names in models.items()}
+        row.due_in_s, row.late, row.lost, row.deliveries, {lane: frozenset(names) for lane, names in models.items()}
     )

@@ -1,6 +1,5 @@
 """One attempt at a job: find its deployment, call it within the time limit, turn what happened into an outcome."""
 
-import asyncio
 import random
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -67,13 +66,7 @@ class Attempts:
             headers=_headers(job),
         )
         on_delta: Callable[[Delta], None] | None = stream.add if job.stream else None
-        try:
-            async with asyncio.timeout(job.timeout_s):
-                return await self._providers[deployment.provider].call(call, on_delta)
-        except TimeoutError:
-            raise ProviderError(
-                "timeout", f"The attempt took longer than its timeout_s of {job.timeout_s:g} s.", retryable=True
-            ) from None
+        return await self._providers[deployment.provider].call(call, on_delta)
 
     def _succeeded(self, job: Job, deployment: Deployment, stream: DeltaStream, reply: Reply) -> Finish | Requeue:
         try:

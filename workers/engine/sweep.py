@@ -19,6 +19,7 @@ from core.telemetry.metrics import SWEPT
 
 _log = structlog.get_logger(__name__)
 _ROUNDS = 20
+_SOONEST_S = 0.01
 
 
 class Sweep:
@@ -59,24 +60,30 @@ class Sweep:
     async def run(self) -> None:
         """Sweep for ever; the engine cancels it."""
         while True:
-            await asyncio.sleep(self._every_s * random.uniform(0.9, 1.1))
+            pause = self._every_s * random.uniform(0.9, 1.1)
             try:
-                await self.once()
+                due_in_s = await self.once()
             except DATABASE_ERRORS as error:
                 _log.warning("sweep_failed", error=type(error).__name__)
+            else:
+                if due_in_s is not None:
+                    # A job that is due before the next look gets a look of its own, so that delays keep their word.
+                    pause = min(pause, max(_SOONEST_S, due_in_s))
+            await asyncio.sleep(pause)
 
-    async def once(self) -> None:
-        """Look once and act on what is there."""
+    async def once(self) -> float | None:
+        """Look once and act on what is there; return in how many seconds the next waiting job is due, if one waits."""
         seen = await glance(self._engine, self._lanes)
         if seen.lost:
             await self._lose()
         if seen.late:
             await self._expire()
-        if seen.due:
+        if seen.due_in_s is not None and seen.due_in_s <= 0:
             await self._let_in()
         self._found(seen.lanes)
         if seen.deliveries:
             self._wake("webhooks")
+        return seen.due_in_s
 
     async def _lose(self) -> None:
         for _ in range(_ROUNDS):

@@ -31,7 +31,7 @@ class OpenAIProvider:
     """Runs calls over one pool of connections. One instance a process, used from one event loop."""
 
     def __init__(
-        self, *, environment: Mapping[str, str] = os.environ, transport: httpx.AsyncBaseTransport | None = None
+        self, *, environment: Mapping[str, str] = os.environ, transport: PooledTransport | None = None
     ) -> None:
         self._environment = environment
         self._transport = transport or PooledTransport()
@@ -61,10 +61,17 @@ class OpenAIProvider:
     async def _exchange(self, call: Call, target: "_Target", clock: "_Clock", on_delta: OnDelta | None) -> Reply:
         deployment = call.deployment
         trace = ConnectTrace()
-        request = target.request(call, trace)
+        content = _request_body(call)
         clock.enter("first_byte", deployment.connect_timeout_s + deployment.first_byte_timeout_s)
         started = perf_counter()
-        response = await self._transport.handle_async_request(request)
+        response = await self._transport.send(
+            "POST",
+            target.url,
+            [*target.headers, *call.headers.items()],
+            content,
+            connect_s=deployment.connect_timeout_s,
+            trace=trace,
+        )
         stream = cast("httpx.AsyncByteStream", response.stream)
         try:
             clock.enter("read", deployment.read_timeout_s)
@@ -98,9 +105,8 @@ class _Target:
 
     deployment: Deployment
     url: httpx.URL
-    headers: httpx.Headers
+    headers: tuple[tuple[str, str], ...]
     secret: str | None
-    extensions: Mapping[str, Any]
 
     @classmethod
     def of(cls, deployment: Deployment, endpoint: str, environment: Mapping[str, str]) -> "_Target":
@@ -118,18 +124,7 @@ class _Target:
                 raise ProviderError("unauthorized", message, retryable=False)
             headers["authorization"] = f"Bearer {secret}"
         url = httpx.URL((deployment.base_url or "") + endpoint.removeprefix("/v1"))
-        headers["host"] = url.netloc.decode()
-        timeout = {"connect": deployment.connect_timeout_s}
-        return cls(deployment, url, httpx.Headers(headers), secret, {"timeout": timeout})
-
-    def request(self, call: Call, trace: ConnectTrace) -> httpx.Request:
-        """The prepared request of one call."""
-        content = _request_body(call)
-        # Handed over complete and raw: looking up and setting one header after the other costs httpx more than the rest of a request.
-        headers = [*self.headers.raw, (b"content-length", str(len(content)).encode())]
-        headers += [(name.encode(), value.encode()) for name, value in call.headers.items()]
-        extensions = {**self.extensions, "connect_trace": trace}
-        return httpx.Request("POST", self.url, headers=headers, content=content, extensions=extensions)
+        return cls(deployment, url, tuple(headers.items()), secret)
 
 
 def _request_body(call: Call) -> bytes:

@@ -94,7 +94,7 @@ class Provider(Protocol):
     """Runs calls. One instance a process, used from one event loop."""
 
     async def call(self, call: Call, on_delta: Callable[[Delta], None] | None) -> Reply:
-        """Run one call; `on_delta` gets each streamed piece. Raises ProviderError.
+        """Run one call within its `timeout_s`; `on_delta` gets each streamed piece. Raises ProviderError.
 
         Cancelling the task really ends the work upstream.
         """

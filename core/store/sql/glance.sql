@@ -1,4 +1,5 @@
 -- One look at what a sweep would find, so that an idle second costs one statement.
+-- due_in_s: seconds until the next waiting job may start, negative when it may, null when none waits.
 -- Lanes and models are found by skipping from one to the next in the index, never by reading all that waits.
 WITH RECURSIVE queues AS (
   (SELECT r.lane, r.model FROM ready r ORDER BY r.lane, r.model LIMIT 1)
@@ -6,7 +7,7 @@ WITH RECURSIVE queues AS (
   SELECT n.lane, n.model FROM queues q CROSS JOIN LATERAL (
     SELECT r.lane, r.model FROM ready r WHERE (r.lane, r.model) > (q.lane, q.model) ORDER BY r.lane, r.model LIMIT 1) n
 )
-SELECT EXISTS (SELECT FROM waiting WHERE run_at <= now()) AS due,
+SELECT (SELECT extract(epoch FROM w.run_at - now())::double precision FROM waiting w ORDER BY w.run_at LIMIT 1) AS due_in_s,
   EXISTS (SELECT FROM ready WHERE expires_at <= now()) AS late,
   EXISTS (SELECT FROM running r
           WHERE NOT EXISTS (SELECT FROM processes p WHERE p.id = r.process_id AND p.lease_until > now())) AS lost,

@@ -12,16 +12,35 @@ DECLARE
   monday timestamptz;
   made integer := 0;
   partition text;
+  key text;
+  low uuid;
+  high uuid;
+  astray boolean;
 BEGIN
   PERFORM pg_advisory_xact_lock(4270197019);
   FOR week IN 0..ahead LOOP
     monday := date_trunc('week', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' + make_interval(weeks => week);
+    low := uuid7_floor(monday);
+    high := uuid7_floor(monday + interval '1 week');
     FOREACH parent IN ARRAY ARRAY['jobs', 'attempts', 'job_events'] LOOP
       partition := format('%s_%s', parent, to_char(monday AT TIME ZONE 'UTC', 'IYYY"w"IW'));
       CONTINUE WHEN to_regclass(quote_ident(partition)) IS NOT NULL;
+      key := CASE parent WHEN 'jobs' THEN 'id' ELSE 'job_id' END;
+      EXECUTE format('SELECT EXISTS (SELECT FROM %I WHERE %I >= $1 AND %I < $2)', parent || '_default', key, key)
+        INTO astray USING low, high;
+      IF astray THEN
+        -- The week began without its partition, because nobody made weeks for a month: its rows move over. The lock makes
+        -- everybody wait who wants them; without it a finish would find its row deleted and take its lease for lost.
+        EXECUTE format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE', parent);
+        EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', partition, parent);
+        EXECUTE format('WITH moved AS (DELETE FROM %I WHERE %I >= $1 AND %I < $2 RETURNING *) INSERT INTO %I SELECT * FROM moved',
+          parent || '_default', key, key, partition) USING low, high;
+        EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', parent, partition, low, high);
+      ELSE
+        EXECUTE format('CREATE TABLE %I PARTITION OF %I FOR VALUES FROM (%L) TO (%L)', partition, parent, low, high);
+      END IF;
       -- Room on each page lets the claim and the finish of a job stay on it (heap-only tuples, no index work).
-      EXECUTE format('CREATE TABLE %I PARTITION OF %I FOR VALUES FROM (%L) TO (%L) WITH (fillfactor = %s)', partition, parent,
-        uuid7_floor(monday), uuid7_floor(monday + interval '1 week'), CASE parent WHEN 'jobs' THEN 60 ELSE 100 END);
+      EXECUTE format('ALTER TABLE %I SET (fillfactor = %s)', partition, CASE parent WHEN 'jobs' THEN 60 ELSE 100 END);
       made := made + 1;
     END LOOP;
   END LOOP;

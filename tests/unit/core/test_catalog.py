@@ -1,0 +1,100 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from cli.simulator.models import MODELS
+from core.catalog import SIMULATED, CatalogError, load, missing_keys
+
+SHIPPED = Path(__file__).resolve().parents[3] / "catalog.toml"
+
+
+def refused(folder: Path, text: str) -> list[str]:
+    file = folder / "catalog.toml"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(CatalogError) as caught:
+        load(file)
+    return [line.removeprefix(str(file)) for line in caught.value.problems]
+
+
+def test_the_shipped_catalog_is_good_and_needs_no_server() -> None:
+    catalog = load(SHIPPED)
+    assert catalog.models == ("local/embed", "local/summarize", "local/keypoints")
+    assert not catalog.has_provider("openai")
+
+
+def test_every_example_in_the_shipped_catalog_works_when_uncommented(tmp_path: Path) -> None:
+    text = re.sub(r"(?m)^# (?=\[\[|[a-z_]+ = )", "", SHIPPED.read_text(encoding="utf-8"))
+    file = tmp_path / "catalog.toml"
+    file.write_text(text, encoding="utf-8")
+    catalog = load(file)
+    assert len(catalog.deployments) == text.count("\n[[deployments]]")
+    assert missing_keys(catalog, {}) == ["OPENAI_API_KEY"]
+    assert missing_keys(catalog, {"OPENAI_API_KEY": "x"}) == []
+
+
+def test_the_simulators_models_are_added_when_its_address_is_given() -> None:
+    catalog = load(SHIPPED, "http://127.0.0.1:9000")
+    deployment = catalog.deployment_for("sim/chat")
+    assert deployment is not None
+    assert deployment.base_url == "http://127.0.0.1:9000/v1"
+    assert {model for model in catalog.models if model.startswith("sim/")} == set(SIMULATED)
+
+
+def test_the_catalog_and_the_simulator_name_the_same_models() -> None:
+    assert set(SIMULATED) == set(MODELS)
+
+
+def test_mistakes_are_told_with_file_line_and_key(tmp_path: Path) -> None:
+    assert refused(
+        tmp_path,
+        """typo = 1
+[[deployments]]
+model = "a"
+provider = "local"
+api_key = "blue"
+
+# [[deployments]] in a comment is none
+[[deployments]]
+owned_by = '''
+[[deployments]]
+max_concurrency = 3
+'''
+"provider" = "openai"
+  max_concurrency   = 0
+""",
+    ) == [
+        ':1: typo: unknown table or key "typo" (known: deployments)',
+        ':5: deployments[0].api_key: unknown key "api_key", did you mean "api_key_env"?',
+        ":8: deployments[1]: needs `model`",
+        ":8: deployments[1]: needs `base_url` (provider \"openai\" talks to a server)",
+        ":9: deployments[1].owned_by: must be a text of 1 to 64 printable characters",
+        ":14: deployments[1].max_concurrency: must be a whole number from 1 to 100000",
+    ]  # fmt: skip
+
+
+def test_a_mistake_in_an_inline_table_is_told_with_the_line_of_the_array(tmp_path: Path) -> None:
+    (problem,) = refused(tmp_path, '\ndeployments = [\n  { model = "a", provider = "nowhere" },\n]\n')
+    assert problem.startswith(":2: deployments[0].provider: ")
+
+
+def test_text_that_is_not_toml_is_told_with_its_line(tmp_path: Path) -> None:
+    (problem,) = refused(tmp_path, '[[deployments]]\nmodel = "a"\nprovider = \n')
+    assert problem.startswith(":3: is not TOML: ")
+
+
+def test_text_that_ends_in_the_middle_is_told(tmp_path: Path) -> None:
+    (problem,) = refused(tmp_path, 'model = "a')
+    assert "is not TOML" in problem
+
+
+def test_a_missing_file_is_told_by_name(tmp_path: Path) -> None:
+    with pytest.raises(CatalogError, match=r"absent\.toml: cannot be read: No such file"):
+        load(tmp_path / "absent.toml")
+
+
+def test_bytes_that_are_not_utf8_are_told(tmp_path: Path) -> None:
+    file = tmp_path / "catalog.toml"
+    file.write_bytes(b'model = "\xff"')
+    with pytest.raises(CatalogError, match="is not UTF-8"):
+        load(file)
