@@ -120,7 +120,7 @@ class WebhookSettings(BaseSettings):
 
     allow_ranges: Words = Field(
         (),
-        description="Networks (CIDR, comma-separated) that webhooks may reach although private; inside them http and any port are fine.",
+        description="Networks (CIDR, comma-separated) that webhooks may reach although private, by http and any port too.",
     )
     allow_http: bool = Field(default=False, description="Allow http besides https everywhere.")
     allow_any_port: bool = Field(default=False, description="Allow ports other than 443 and 8443 everywhere.")

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, case, cast, func, null, select, text
+from sqlalchemy import Boolean, ColumnElement, Select, case, cast, func, literal_column, null, select, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.types import Text
@@ -57,7 +57,8 @@ async def list_jobs(
             conditions.append(jobs.c.id < after)
         await connection.execute(_FREE_PLANNER)
         page = _page().where(*conditions).order_by(jobs.c.id.desc()).limit(limit)
-        return (await connection.execute(page)).mappings().all()
+        found: Sequence[Mapping[Any, Any]] = (await connection.execute(page)).mappings().all()
+        return found
 
 
 def _page() -> Select[Any]:
@@ -89,5 +90,8 @@ def _conditions(tenant_id: UUID, wanted: JobFilter) -> list[ColumnElement[bool]]
         ]
     if wanted.metadata:
         metadata = cast(jobs.c.metadata, JSONB)
-        conditions += [metadata.contains(dict(wanted.metadata)), text("jobs.metadata <> '{}'::jsonb")]
+        conditions += [
+            metadata.contains(dict(wanted.metadata)),
+            literal_column("jobs.metadata <> '{}'::jsonb", Boolean),
+        ]
     return conditions
