@@ -1,0 +1,1 @@
+"""The HTTP API: parse, authorise, call core, render."""

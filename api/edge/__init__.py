@@ -1,0 +1,1 @@
+"""What every request meets first: HTTP limits, request ids, trace context, body reading, errors as problems."""

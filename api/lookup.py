@@ -1,0 +1,51 @@
+"""From the text in a path or query to the object it names."""
+
+import re
+from typing import Final
+from uuid import UUID
+
+from api.problems import Problem, not_found
+from api.routing import Call
+from core import ids
+
+DEFAULT_LIMIT: Final = 20
+MAX_LIMIT: Final = 100
+
+
+def path_id(call: Call, prefix: str, what: str) -> UUID:
+    """Return the id in the path.
+
+    Raises:
+        Problem: 404 when it is not the canonical text of such an id: nothing can be found under it.
+    """
+    try:
+        return ids.decode(prefix, call.path_params["id"])
+    except ids.InvalidId:
+        raise not_found(what) from None
+
+
+def query_id(query: dict[str, str], name: str, prefix: str) -> UUID | None:
+    """Return the id in a query parameter.
+
+    Raises:
+        Problem: 422.
+    """
+    text = query.get(name)
+    if text is None:
+        return None
+    try:
+        return ids.decode(prefix, text)
+    except ids.InvalidId:
+        raise Problem("invalid_request", f"{name} is not a {prefix}_… id.", param=name) from None
+
+
+def page_size(query: dict[str, str]) -> int:
+    """Return `?limit=`, 1 to 100.
+
+    Raises:
+        Problem: 422.
+    """
+    text = query.get("limit", str(DEFAULT_LIMIT))
+    if not re.fullmatch("[0-9]{1,9}", text) or not 1 <= int(text) <= MAX_LIMIT:
+        raise Problem("invalid_request", f"limit is a number from 1 to {MAX_LIMIT}.", param="limit")
+    return int(text)

@@ -1,0 +1,93 @@
+"""From a checked request to the row that is stored, and to the answer that tells of it."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from api.problems import invalid
+from api.routing import Call
+from api.schemas.job_request import DEFAULT_TTL, JobRequest
+from core import ids
+from core.render import render_job
+from core.store.accept import NewJob
+from policies.addresses import Openings, UrlRefused, check_url
+
+_STREAMING = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/responses"})
+
+
+def _webhook(request: JobRequest, openings: Openings) -> str | None:
+    if request.webhook is None:
+        return None
+    try:
+        check_url(request.webhook.url, openings)
+    except UrlRefused as error:
+        raise invalid("/webhook/url", f"The URL is refused: {error}.", code="webhook_url_refused") from None
+    told: dict[str, Any] = {"url": request.webhook.url}
+    if request.webhook.events is not None:
+        told["events"] = request.webhook.events
+    return orjson.dumps(told).decode()
+
+
+def new_job(call: Call, request: JobRequest, group: UUID | None = None) -> NewJob:
+    """Return the job to store.
+
+    Raises:
+        Problem: 422 for impossible times or a webhook URL that must not be called.
+    """
+    run_at, expires_at = request.times(datetime.now(UTC))
+    body = request.body
+    return NewJob(
+        id=ids.new_id(),
+        tenant_id=call.key.tenant_id,
+        endpoint=request.endpoint,
+        model=body["model"],
+        body=orjson.dumps(body).decode(),
+        stream=body.get("stream") is True and request.endpoint in _STREAMING,
+        lane=request.lane,
+        priority=request.priority,
+        metadata=orjson.dumps(request.metadata).decode() if request.metadata else "{}",
+        webhook=_webhook(request, call.services.openings),
+        cache_options=None if request.cache is None else request.cache.model_dump_json(exclude_none=True),
+        group_id=group,
+        max_attempts=request.max_attempts,
+        timeout_s=float(request.timeout_s),
+        ttl_s=float(request.expires_in_s or DEFAULT_TTL.total_seconds()),
+        run_at=run_at,
+        expires_at=expires_at,
+        request_id=call.head.request_id,
+        traceparent=call.head.traceparent,
+    )
+
+
+_FRESH: dict[str, Any] = dict.fromkeys(
+    ("started_at", "finished_at", "result", "error", "usage", "cost_usd", "route", "cache", "timing", "schedule_id")
+)
+
+
+def fresh_row(job: NewJob, created_at: datetime) -> Mapping[str, Any]:
+    """Return the row that a job accepted at `created_at` has, without reading it back."""
+    return {
+        **_FRESH,
+        "id": job.id,
+        "status": "queued",
+        "endpoint": job.endpoint,
+        "model": job.model,
+        "lane": job.lane,
+        "priority": job.priority,
+        "created_at": created_at,
+        "run_at": job.run_at or created_at,
+        "expires_at": job.expires_at or created_at + timedelta(seconds=job.ttl_s),
+        "attempts": 0,
+        "max_attempts": job.max_attempts,
+        "group_id": job.group_id,
+        "metadata": job.metadata,
+        "version": 1,
+    }
+
+
+def rendered(row: Mapping[str, Any], public_url: str) -> bytes:
+    """Return the Job as JSON."""
+    return orjson.dumps(render_job(row, public_url, row.get("queue_position")))

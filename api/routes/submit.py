@@ -1,0 +1,76 @@
+"""POST /v1/jobs: the hot path."""
+
+from contextlib import nullcontext
+from uuid import UUID
+
+from api import idempotency
+from api.answers import Answer
+from api.auth import JOBS_WRITE
+from api.observe import accepted_jobs
+from api.new_job import fresh_row, new_job, rendered
+from api.problems import Problem
+from api.routing import Call, needs
+from api.schemas.job_request import check
+from api.waiting import Row, preferred_wait, until_ended
+from core import ids
+from core.lifecycle import TERMINAL
+from core.store.accept import Accepted
+from core.store.reading import read_job
+
+_VARY = (b"vary", b"prefer")
+_REPLAYED = (b"idempotent-replayed", b"true")
+
+
+@needs(JOBS_WRITE)
+async def submit(call: Call) -> Answer:
+    """Accept one job: the answer leaves after the commit that makes it durable."""
+    services = call.services
+    key = idempotency.key_of(call)
+    wait_s = preferred_wait(call)
+    payload = await call.json()
+    request, _ = check(payload, services.catalog)
+    job = new_job(call, request)
+    if key is not None:
+        job.idempotency_key, job.fingerprint = key, idempotency.fingerprint("job", payload)
+    # Watching starts before the commit, so that even the fastest end is not missed.
+    with services.hub.watch(job.tenant_id, job.id) if wait_s else nullcontext() as watch:
+        with idempotency.accepting(call, key):
+            accepted = await services.committer.submit(job)
+        if accepted.created_at is None:
+            return await _replay(call, accepted, wait_s)
+        accepted_jobs(job.lane).inc()
+        if job.run_at is None:
+            services.doorbell.ring(job.lane)
+        row: Row = fresh_row(job, accepted.created_at)
+        if watch is not None and wait_s:
+            row = await until_ended(call, watch, job.id, wait_s) or row
+    return _answer(call, row, wait_s)
+
+
+async def _replay(call: Call, accepted: Accepted, wait_s: int | None) -> Answer:
+    """Answer with the job that the key stands for."""
+    if accepted.conflict or accepted.original is None:
+        raise idempotency.mismatch()
+    row = await _read_or_wait(call, accepted.original, wait_s)
+    if row is None:
+        raise Problem("idempotency_mismatch", "The job that this key stands for was deleted.", param="Idempotency-Key")
+    return _answer(call, row, wait_s, replayed=True)
+
+
+async def _read_or_wait(call: Call, job: UUID, wait_s: int | None) -> Row | None:
+    services = call.services
+    if not wait_s:
+        return await read_job(services.engine, call.key.tenant_id, job)
+    with services.hub.watch(call.key.tenant_id, job) as watch:
+        return await until_ended(call, watch, job, wait_s)
+
+
+def _answer(call: Call, row: Row, wait_s: int | None, *, replayed: bool = False) -> Answer:
+    location = b"/v1/jobs/" + ids.encode(ids.JOB, row["id"]).encode()
+    headers = [(b"location", location), _VARY]
+    if wait_s is not None:
+        headers.append((b"preference-applied", b"wait=%d" % wait_s))
+    if replayed:
+        headers.append(_REPLAYED)
+    status = 200 if row["status"] in TERMINAL else 202
+    return Answer(status, rendered(row, call.services.public_url), headers)

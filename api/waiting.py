@@ -1,0 +1,56 @@
+"""Answering when a job has ended, or when the caller does not want to wait any longer."""
+
+import asyncio
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+from uuid import UUID
+
+from api.problems import Problem
+from api.routing import Call
+from core.lifecycle import TERMINAL
+from core.live import ShuttingDown, Watch
+from core.store.reading import read_job
+
+LONGEST_S: Final = 60
+_PREFER_WAIT = re.compile(r"""(?:^|[,\s;])wait\s*=\s*"?([0-9]{1,9})"?(?=\s*(?:[,;]|$))""", re.IGNORECASE)
+
+Row = Mapping[str, Any]
+
+
+def preferred_wait(call: Call) -> int | None:
+    """Return the seconds of `Prefer: wait=N`, at most 60; None when the caller does not ask to wait."""
+    prefer = call.header(b"prefer")
+    found = _PREFER_WAIT.search(prefer) if prefer else None
+    return min(int(found[1]), LONGEST_S) if found else None
+
+
+def wait_parameter(query: dict[str, str]) -> int:
+    """Return the seconds of `?wait=N`, at most 60; 0 when there is none.
+
+    Raises:
+        Problem: 422 when it is not a whole number from 0.
+    """
+    text = query.get("wait", "0")
+    if not re.fullmatch("[0-9]{1,9}", text):
+        raise Problem("invalid_request", "wait is a number of seconds from 0 to 60.", param="wait")
+    return min(int(text), LONGEST_S)
+
+
+async def until_ended(call: Call, watch: Watch, job: UUID, seconds: float) -> Row | None:
+    """Return the job's row as soon as it has ended, else as it is after `seconds`; None when there is no such job.
+
+    No connection is held in between.
+    """
+    services = call.services
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + seconds
+    while True:
+        row = await read_job(services.engine, call.key.tenant_id, job)
+        if row is None or row["status"] in TERMINAL or clock() >= deadline:
+            return row
+        watch.version = row["version"]
+        try:
+            await watch.changed(deadline - clock())
+        except ShuttingDown:
+            return row

@@ -1,0 +1,198 @@
+"""The bad-input catalogue for job requests, lists and bulk: the named status, the field at fault, and no row written."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.support.api import Caller, job_request
+from tests.support.raw_http import exchange
+from tests.support.store import Store
+
+CHAT = "/v1/chat/completions"
+
+
+def with_body(**members: Any) -> dict[str, Any]:
+    request = job_request()
+    request["body"] |= members
+    return request
+
+
+def operation(endpoint: str, **body: Any) -> dict[str, Any]:
+    return {"endpoint": endpoint, "body": body}
+
+
+def said(content: Any) -> dict[str, Any]:
+    return with_body(messages=[{"role": "user", "content": content}])
+
+
+EMBED, RERANK = "/v1/embeddings", "/v1/rerank"
+HOOK = "https://example.com/hook"
+ROWS: list[tuple[str, Any, str, str]] = [
+    ("an unknown field of ours", job_request(tenant_id="x"), "invalid_request", "/tenant_id"),
+    ("a state from outside", job_request(state="succeeded"), "invalid_request", "/state"),
+    ("a result from outside", job_request(result={}), "invalid_request", "/result"),
+    ("a text for a number", job_request(priority="5"), "invalid_request", "/priority"),
+    ("true for a number", job_request(priority=True), "invalid_request", "/priority"),
+    ("a fraction for a whole number", job_request(priority=5.5), "invalid_request", "/priority"),
+    ("a number out of range", job_request(priority=10), "invalid_request", "/priority"),
+    ("an unknown lane", job_request(lane="prewarm"), "invalid_request", "/lane"),
+    ("an unknown operation", {**job_request(), "endpoint": "/v1/../../etc/passwd"}, "invalid_request", "/endpoint"),
+    ("no operation", {"body": {}}, "invalid_request", "/endpoint"),
+    ("no body", {"endpoint": CHAT}, "invalid_request", "/body"),
+    ("a body that is a list", {"endpoint": CHAT, "body": []}, "invalid_request", "/body"),
+    ("no model", operation(CHAT, messages=[{"role": "user", "content": "a"}]), "invalid_request", "/body/model"),
+    ("a model that is a number", with_body(model=1), "invalid_request", "/body/model"),
+    ("an unknown model", with_body(model="gpt-none"), "unknown_model", "/body/model"),
+    ("a model with SQL", with_body(model="'; DROP TABLE jobs; --"), "unknown_model", "/body/model"),
+    ("a model with a template", with_body(model="{{7*7}}"), "unknown_model", "/body/model"),
+    ("a model that does not serve the operation", with_body(model="sim/embed"), "unsupported_endpoint", "/endpoint"),
+    ("no messages", with_body(messages=[]), "invalid_request", "/body/messages"),
+    ("messages that are a text", with_body(messages="hi"), "invalid_request", "/body/messages"),
+    ("a message without a role", with_body(messages=[{"content": "a"}]), "invalid_request", "/body/messages/0/role"),
+    ("a message with an unknown role", with_body(messages=[{"role": "root", "content": "a"}]), "invalid_request", "/body/messages/0/role"),
+    ("content that is a number", said(1), "invalid_request", "/body/messages/0/content"),
+    ("content parts without a type", said([{"text": "a"}]), "invalid_request", "/body/messages/0/content"),
+    ("an empty prompt", said(""), "invalid_request", "/body"),
+    ("a prompt of spaces", said(" \n\t\u00a0\u3000"), "invalid_request", "/body"),
+    ("a prompt of zero-width characters", said("\u200b\u200d\ufeff\u2060"), "invalid_request", "/body"),
+    ("a prompt of control characters", said("\x01\x1b\x7f"), "invalid_request", "/body"),
+    ("a prompt of millions of characters", said("a" * 9_000_000), "invalid_request", "/body/messages/0/content"),
+    ("max_tokens 0", with_body(max_tokens=0), "invalid_request", "/body/max_tokens"),
+    ("max_tokens -1", with_body(max_tokens=-1), "invalid_request", "/body/max_tokens"),
+    ("max_tokens of a billion", with_body(max_tokens=10**9), "invalid_request", "/body/max_tokens"),
+    ("a temperature beyond 2", with_body(temperature=2.1), "invalid_request", "/body/temperature"),
+    ("a temperature that is a text", with_body(temperature="1"), "invalid_request", "/body/temperature"),
+    ("10,000 stop texts", with_body(stop=["a"] * 10_000), "invalid_request", "/body/stop"),
+    ("embeddings without input", operation(EMBED, model="sim/embed"), "invalid_request", "/body/input"),
+    ("embeddings of nothing", operation(EMBED, model="sim/embed", input=[]), "invalid_request", "/body/input"),
+    ("embeddings of an empty text", operation(EMBED, model="sim/embed", input=["a", ""]), "invalid_request", "/body/input"),
+    ("embeddings of too many texts", operation(EMBED, model="sim/embed", input=["a"] * 2049), "invalid_request", "/body/input"),
+    ("embeddings of an object", operation(EMBED, model="sim/embed", input={}), "invalid_request", "/body/input"),
+    ("reranking without documents", operation(RERANK, model="sim/rerank", query="a", documents=[]), "invalid_request", "/body/documents"),
+    ("reranking without a question", operation(RERANK, model="sim/rerank", query=" ", documents=["a"]), "invalid_request", "/body/query"),
+    ("run_at in the year 9999", job_request(run_at="9999-12-31T23:59:59Z"), "invalid_request", "/run_at"),
+    ("run_at in 1970", job_request(run_at="1970-01-01T00:00:00Z"), "invalid_request", "/run_at"),
+    ("run_at without a zone", job_request(run_at="2026-11-20T08:00:00"), "invalid_request", "/run_at"),
+    ("run_at in a leap second", job_request(run_at="2026-12-31T23:59:60Z"), "invalid_request", "/run_at"),
+    ("run_at on 30 February", job_request(run_at="2027-02-30T00:00:00Z"), "invalid_request", "/run_at"),
+    ("run_at as a number", job_request(run_at=1790000000), "invalid_request", "/run_at"),
+    ("run_at at the edge of time", job_request(run_at="0001-01-01T00:00:00+23:59"), "invalid_request", "/run_at"),
+    ("both run_at and delay_s", job_request(run_at="2999-01-01T00:00:00Z", delay_s=1), "invalid_request", "/delay_s"),
+    ("a delay of 31 days", job_request(delay_s=31 * 86_400), "invalid_request", "/delay_s"),
+    ("a negative delay", job_request(delay_s=-1), "invalid_request", "/delay_s"),
+    ("an expiry before the start", job_request(delay_s=100, expires_in_s=50), "invalid_request", "/expires_in_s"),
+    ("an expiry of 0", job_request(expires_in_s=0), "invalid_request", "/expires_in_s"),
+    ("a timeout of 0", job_request(timeout_s=0), "invalid_request", "/timeout_s"),
+    ("a negative timeout", job_request(timeout_s=-5), "invalid_request", "/timeout_s"),
+    ("a timeout of two hours", job_request(timeout_s=7200), "invalid_request", "/timeout_s"),
+    ("0 attempts", job_request(max_attempts=0), "invalid_request", "/max_attempts"),
+    ("17 labels", job_request(metadata={str(n): "" for n in range(17)}), "invalid_request", "/metadata"),
+    ("1,000 labels", job_request(metadata={str(n): "" for n in range(1000)}), "invalid_request", "/metadata"),
+    ("a label of a megabyte", job_request(metadata={"a": "x" * 2**20}), "invalid_request", "/metadata"),
+    ("a label named __proto__", job_request(metadata={"__proto__": "x"}), "invalid_request", "/metadata"),
+    ("a label named $ne", job_request(metadata={"$ne": "x"}), "invalid_request", "/metadata"),
+    ("a label that is an object", job_request(metadata={"a": {"b": "c"}}), "invalid_request", "/metadata/a"),
+    ("an unknown webhook event", job_request(webhook={"url": HOOK, "events": ["job.born"]}), "invalid_request", "/webhook/events/0"),
+    ("a webhook with headers of its own", job_request(webhook={"url": HOOK, "headers": {"a": "b\r\nc: d"}}), "invalid_request", "/webhook/headers"),
+    ("a webhook without a URL", job_request(webhook={}), "invalid_request", "/webhook/url"),
+    ("a webhook URL of 3 kB", job_request(webhook={"url": HOOK + "x" * 3000}), "invalid_request", "/webhook/url"),
+    ("a concurrency key, which is not there yet", job_request(concurrency_key="a"), "invalid_request", "/concurrency_key"),
+    ("an unknown cache mode", job_request(cache={"mode": "always"}), "invalid_request", "/cache/mode"),
+    *(
+        (f"the webhook URL {url}", job_request(webhook={"url": url}), "webhook_url_refused", "/webhook/url")
+        for url in (
+            "http://example.com/", "ftp://example.com/", "file:///etc/passwd", "gopher://example.com/", "data:text/plain,a",
+            "https://", "https://a:b@example.com/", "https://example.com/#a", "https://example.com:22/",
+            "https://example.com:6379/", "https://127.0.0.1/", "https://127.1/", "https://2130706433/", "https://0x7f.1/",
+            "https://0177.0.0.1/", "https://0/", "https://[::1]/", "https://[::ffff:127.0.0.1]/", "https://[64:ff9b::7f00:1]/",
+            "https://169.254.169.254/latest", "https://localhost./", "https://\uff11\uff12\uff17.0.0.1/",
+        )
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("request_body", "code", "pointer"), [row[1:] for row in ROWS], ids=[row[0][:60] for row in ROWS])
+async def test_a_bad_job_request_is_422_and_names_its_fault(
+    caller: Caller, store: Store, request_body: Any, code: str, pointer: str
+) -> None:
+    answer = await caller.http.post("/v1/jobs", json=request_body)
+    told = answer.json()
+    assert (answer.status_code, told["error"]["code"]) == (422, code), told
+    assert pointer in [fault["pointer"] for fault in told["errors"]], told["errors"]
+    assert await store.statuses() == {}
+
+
+async def test_only_from_the_cache_is_409_while_there_is_none(caller: Caller, store: Store) -> None:
+    told = await caller.post("/v1/jobs", 409, job_request(cache={"mode": "only"}))
+    assert told["error"]["code"] == "cache_miss"
+    assert await store.statuses() == {}
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "idempotency-key:\r\n",
+        'idempotency-key: ""\r\n',
+        "idempotency-key: " + "k" * 256 + "\r\n",
+        "idempotency-key: " + "k" * 10_000 + "\r\n",
+        "idempotency-key: sch\u00f6n\r\n",
+        "idempotency-key: a\tb\r\n",
+        "idempotency-key: a\r\nidempotency-key: b\r\n",
+    ],
+    ids=["empty", "empty in quotes", "256 characters", "10 kB", "outside ASCII", "with a tab", "twice"],
+)
+async def test_an_odd_idempotency_key_is_400(api: Any, caller: Caller, store: Store, header: str) -> None:
+    body = json.dumps(job_request()).encode()
+    head = (
+        f"POST /v1/jobs HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {caller.key}\r\ncontent-type: application/json\r\n"
+        f"content-length: {len(body)}\r\n{header}\r\n"
+    )
+    answer = await exchange(api.port, head.encode("latin-1") + body)
+    assert (answer.status, answer.json()["error"]["code"]) == (400, "invalid_header")
+    assert await store.statuses() == {}
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "limit=0", "limit=-1", "limit=1000000000", "limit=101", "limit=ten", "limit=", "limit=%D9%A1", "after=x", "after=job_x",
+        "after=job_01h455vb4pex5vsknk084sn02q", "after=grp_01h455vb4pex5vsknk084sn02q", "status=done", "lane=fast",
+        "endpoint=/v1/x", "group_id=1", "created_after=yesterday", "created_before=2026-02-30T00:00:00Z", "sort=password",
+        "offset=1000000000000", "metadata=a", "metadata[a]=%00", "status=queued&status=failed",
+    ],
+)  # fmt: skip
+async def test_an_odd_list_query_is_422(caller: Caller, query: str) -> None:
+    answer = await caller.http.get("/v1/jobs?" + query)
+    assert answer.status_code == 422, answer.text
+
+
+async def test_a_foreign_cursor_is_422(api: Any, caller: Caller) -> None:
+    other = await (await api.caller("other")).submit()
+    assert (await caller.get("/v1/jobs", 422, after=other["id"]))["error"]["param"] == "after"
+
+
+@pytest.mark.parametrize("wait", ["-1", "1.5", "x", "", "0x10"])
+async def test_an_odd_wait_is_422(caller: Caller, wait: str) -> None:
+    job = await caller.submit()
+    await caller.get(f"/v1/jobs/{job['id']}", 422, wait=wait)
+
+
+async def test_an_absurd_wait_is_cut_to_a_minute(caller: Caller) -> None:
+    job = await caller.submit()
+    await caller.post(f"/v1/jobs/{job['id']}/cancel")
+    assert (await caller.get(f"/v1/jobs/{job['id']}", wait=10**8))["status"] == "cancelled"
+
+
+@pytest.mark.parametrize("after", ["-1", "x", "99999999999", "1.0", "\u0661"])
+async def test_an_odd_event_number_is_refused(caller: Caller, after: str) -> None:
+    job = await caller.submit()
+    await caller.get(f"/v1/jobs/{job['id']}/events", 422, after=after)
+
+
+async def test_odd_conditions_and_ranges_are_ignored(caller: Caller) -> None:
+    job = await caller.submit()
+    odd = {"if-match": '"x"', "range": "bytes=0-1", "accept": "image/png", "accept-encoding": "gzip," * 2000, "if-none-match": '"a", ,'}
+    answer = await caller.http.get(f"/v1/jobs/{job['id']}", headers=odd)
+    assert answer.status_code == 200
+    assert "content-encoding" not in answer.headers
