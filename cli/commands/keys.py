@@ -1,0 +1,119 @@
+"""`coatcheck keys`."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cli.database import on_database
+from cli.errors import CliError
+from cli.target import database_options, database_settings
+
+
+@click.group()
+def keys() -> None:
+    """Make, list and revoke API keys.
+
+    These commands work on the database itself, so they need its URL (COATCHECK_DATABASE_URL) or a local stack.
+    """
+
+
+@keys.command()
+@click.option("--tenant", required=True, metavar="NAME", help="Who the key is for; made by itself if it is new.")
+@click.option("--scopes", default="jobs:write,jobs:read", show_default=True, help="Of jobs:write, jobs:read and admin.")
+@click.option("--rpm", type=click.IntRange(1), help="Most requests a minute.  [default: no limit]")
+@click.option("--json", "as_json", is_flag=True, help="Print {id, key, tenant, scopes, webhook_secret}.")
+@database_options
+def create(tenant: str, scopes: str, rpm: int | None, as_json: bool, data_dir: Path | None) -> None:
+    """Make a key. It is shown once: only its hash is stored."""
+    from cli.records import owner_engine, secret_box
+    from core import ids
+    from core.store.keys import NewKey, create_key
+
+    settings = database_settings(data_dir)
+    names = tuple(part.strip() for part in scopes.replace(" ", ",").split(",") if part.strip())
+
+    async def work() -> NewKey:
+        async with owner_engine(settings) as engine:
+            return await create_key(engine, secret_box(settings), tenant, names, rpm)
+
+    made = on_database(work())
+    told: dict[str, Any] = {
+        "id": ids.encode(ids.KEY, made.id),
+        "key": made.key,
+        "tenant": made.tenant,
+        "scopes": list(made.scopes),
+        "webhook_secret": made.webhook_secret,
+    }
+    if as_json:
+        click.echo(json.dumps(told))
+        return
+    click.echo(f"key             {made.key}\nid              {told['id']}")
+    click.echo(f"tenant          {made.tenant}\nscopes          {' '.join(made.scopes)}")
+    if made.webhook_secret:
+        click.echo(f"webhook secret  {made.webhook_secret}")
+    click.echo("Keep it now, it can't be shown again.", err=True)
+
+
+@keys.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
+@database_options
+def list_(as_json: bool, data_dir: Path | None) -> None:
+    """List all keys, newest first; the keys themselves aren't stored."""
+    from cli.records import owner_engine
+    from core import ids
+    from core.store.keys import KeyInfo, list_keys
+
+    settings = database_settings(data_dir)
+
+    async def work() -> list[KeyInfo]:
+        async with owner_engine(settings) as engine:
+            return await list_keys(engine)
+
+    rows = [
+        {
+            "id": ids.encode(ids.KEY, key.id),
+            "tenant": key.tenant,
+            "prefix": key.prefix,
+            "scopes": list(key.scopes),
+            "requests_per_minute": key.requests_per_minute,
+            "created_at": key.created_at.isoformat(timespec="seconds"),
+            "revoked_at": key.revoked_at.isoformat(timespec="seconds") if key.revoked_at else None,
+        }
+        for key in on_database(work())
+    ]
+    if as_json:
+        click.echo(json.dumps(rows))
+        return
+    from cli.tables import print_table
+
+    columns = {
+        "id": "id",
+        "tenant": "tenant",
+        "key begins": "prefix",
+        "scopes": "scopes",
+        "a minute": "requests_per_minute",
+        "created": "created_at",
+        "revoked": "revoked_at",
+    }
+    print_table(rows, columns, empty="there are no keys yet: `coatcheck keys create --tenant NAME` makes one")
+
+
+@keys.command()
+@click.argument("key_id", metavar="ID")
+@database_options
+def revoke(key_id: str, data_dir: Path | None) -> None:
+    """Revoke the key with this id (key_…, see `keys list`)."""
+    from cli.records import revoke as revoke_key
+    from core import ids
+
+    settings = database_settings(data_dir)
+    try:
+        uuid = ids.decode(ids.KEY, key_id)
+    except ids.InvalidId:
+        raise CliError(f"{key_id} is not a key's id; `coatcheck keys list` shows them") from None
+    outcome = on_database(revoke_key(settings, uuid))
+    if not outcome.found:
+        raise CliError(f"there is no key {key_id}; `coatcheck keys list` shows them")
+    click.echo(f"revoked {key_id}" + ("" if outcome.announced else "; Redis is away, so it works for up to 30 s more"))

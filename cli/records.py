@@ -1,0 +1,59 @@
+"""Tenants and keys in the database, for the command line."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from core.announce import KEYS, REDIS_ERRORS, open_redis
+from core.database import connect
+from core.secrets import SecretBox
+from core.settings import Settings
+from core.store.keys import revoke_key
+from core.tables import api_keys
+
+
+@asynccontextmanager
+async def owner_engine(settings: Settings) -> AsyncIterator[AsyncEngine]:
+    """Connections as the schema's owner."""
+    engine = connect(settings, None, pool_size=0, name="coatcheck-cli")
+    try:
+        yield engine
+    finally:
+        await engine.dispose()
+
+
+def secret_box(settings: Settings) -> SecretBox:
+    """What seals webhook secrets. Raises ValueError with what to do when there is no key for it."""
+    if settings.secret_key is None:
+        raise ValueError("set COATCHECK_SECRET_KEY to the value that the API and the workers have")
+    return SecretBox.from_setting(settings.secret_key.get_secret_value())
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """Whether there was such a key, and whether the APIs were told; else they find out within 30 seconds."""
+
+    found: bool
+    announced: bool
+
+
+async def revoke(settings: Settings, key_id: UUID) -> Revocation:
+    """Revoke a key and tell all APIs."""
+    async with owner_engine(settings) as engine:
+        if not await revoke_key(engine, key_id):
+            return Revocation(found=False, announced=False)
+        async with engine.connect() as connection:
+            query = select(api_keys.c.token_hash).where(api_keys.c.id == key_id)
+            token_hash = (await connection.execute(query)).scalar_one()
+    redis = open_redis(settings.redis_url, settings.redis_timeout_s)
+    try:
+        await redis.publish(KEYS, token_hash)
+    except REDIS_ERRORS:
+        return Revocation(found=True, announced=False)
+    finally:
+        await redis.aclose()
+    return Revocation(found=True, announced=True)
