@@ -47,7 +47,7 @@ def open_redis(url: str, timeout_s: float) -> "Redis":
         health_check_interval=10,
         **options,
     )
-    return Redis(connection_pool=pool)
+    return Redis.from_pool(pool)  # which closes the pool with the client
 
 
 def delta_channel(job: UUID) -> bytes:

@@ -10,6 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core import ids
+from core.database import at_once
 from core.store.statements import statement
 
 _LEAVE = text("DELETE FROM processes WHERE id = :id AND NOT EXISTS (SELECT FROM running WHERE process_id = :id)")
@@ -38,7 +39,7 @@ class Presence:
             "metrics": metrics,
             "health": orjson.dumps(health).decode(),
         }
-        async with engine.begin() as connection:
+        async with at_once(engine).connect() as connection:
             rows = await connection.execute(statement("heartbeat"), parameters)
             return {row.job_id: row.lease_no for row in rows}
 

@@ -5,16 +5,16 @@ nobody and under load the price of a commit is shared. No row pays for a neighbo
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from core.database import see_tenants
-from core.store.failures import DATABASE_ERRORS, StoreUnavailable, is_crossed, is_outage
+from core.database import at_once, see_tenants, tenant_list
+from core.store.failures import DATABASE_ERRORS, StoreUnavailable, is_crossed, is_outage, was_closed
 from core.store.statements import statement
 
 
@@ -69,15 +69,23 @@ class _Pending:
     answer: asyncio.Future[Accepted] = field(repr=False)
 
 
+# Longer, and the caller would rather ask again with the same idempotency key.
+_SETTLE_S: Final = 5.0
 _COLUMNS: Final = (
     "id", "tenant_id", "endpoint", "model", "lane", "priority", "body", "stream", "metadata", "webhook", "cache_options",
     "group_id", "max_attempts", "timeout_s", "ttl_s", "run_at", "expires_at", "request_id", "traceparent",
 )  # fmt: skip
 
 
-async def insert_jobs(connection: AsyncConnection, jobs: Sequence[NewJob]) -> datetime:
-    """Store ``jobs`` and queue them; return their ``created_at``. The caller's transaction must see their tenants."""
-    columns = {name: [getattr(job, name) for job in jobs] for name in _COLUMNS}
+async def insert_jobs(
+    connection: AsyncConnection, jobs: Sequence[NewJob], *, tenants: Iterable[UUID] | None = None
+) -> datetime:
+    """Store ``jobs`` and queue them; return their ``created_at``. One statement, so it may be a transaction of its own.
+
+    ``tenants`` are those whose rows may be written; by default those of the jobs.
+    """
+    columns: dict[str, Any] = {name: [getattr(job, name) for job in jobs] for name in _COLUMNS}
+    columns["tenants"] = tenant_list(tenants if tenants is not None else (job.tenant_id for job in jobs))
     created_at: datetime = (await connection.execute(statement("accept"), columns)).scalar_one()
     return created_at
 
@@ -135,6 +143,7 @@ class Committer:
         self._pending: list[_Pending] = []
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._settling: set[asyncio.Task[None]] = set()
         self.commits = 0
 
     def start(self) -> None:
@@ -143,9 +152,9 @@ class Committer:
 
     async def stop(self) -> None:
         """Stop; whoever still waits is told that nothing was accepted."""
-        for task in self._tasks:
+        for task in (*self._tasks, *self._settling):
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, *self._settling, return_exceptions=True)
         for pending in self._pending:
             _refuse(pending, StoreUnavailable("shutting down"))
         self._pending.clear()
@@ -192,6 +201,24 @@ class Committer:
             return
 
     async def _store(self, jobs: list[NewJob]) -> dict[UUID, Accepted]:
+        if any(job.idempotency_key is not None for job in jobs):
+            outcomes = await self._store_keyed(jobs)
+        else:
+            ordered = sorted(jobs, key=lambda job: job.id)
+            async with at_once(self._engine).connect() as connection:
+                try:
+                    accepted = Accepted(created_at=await insert_jobs(connection, ordered))
+                except DATABASE_ERRORS as error:
+                    # The statement is its own commit. Only a connection that was dead before it was used tells for sure that
+                    # nothing arrived.
+                    if is_outage(error) and not was_closed(error):
+                        raise _UnknownOutcome from error
+                    raise
+            outcomes = dict.fromkeys((job.id for job in jobs), accepted)
+        self.commits += 1
+        return outcomes
+
+    async def _store_keyed(self, jobs: list[NewJob]) -> dict[UUID, Accepted]:
         async with self._engine.connect() as connection:
             await see_tenants(connection, {job.tenant_id for job in jobs})
             outcomes = await take_keys(connection, jobs)
@@ -205,12 +232,14 @@ class Committer:
                 if is_outage(error):
                     raise _UnknownOutcome from error
                 raise
-        self.commits += 1
         return outcomes
 
     async def _fail(self, batch: list[_Pending], error: BaseException) -> None:
         if isinstance(error, _UnknownOutcome):
-            await self._settle(batch)
+            # Beside the commits, not before the next: those who come now should not wait for what became of these.
+            task = asyncio.create_task(self._settle(batch))
+            self._settling.add(task)
+            task.add_done_callback(self._settling.discard)
         elif is_outage(error):
             for pending in batch:
                 _refuse(pending, StoreUnavailable("Postgres is not available"))
@@ -224,7 +253,15 @@ class Committer:
 
     async def _settle(self, batch: list[_Pending]) -> None:
         """Find out what became of a commit whose answer was lost: the rows are there, or they are not."""
-        deadline = asyncio.get_running_loop().time() + 10
+        try:
+            await self._look_for(batch)
+        except asyncio.CancelledError:
+            for pending in batch:
+                _refuse(pending, StoreUnavailable("shutting down"))
+            raise
+
+    async def _look_for(self, batch: list[_Pending]) -> None:
+        deadline = asyncio.get_running_loop().time() + _SETTLE_S
         while True:
             try:
                 found = await self._find([pending.job for pending in batch])

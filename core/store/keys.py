@@ -16,6 +16,7 @@ from sqlalchemy import insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from core import ids
+from core.database import at_once
 from core.secrets import TENANT_WEBHOOK, SecretBox, new_webhook_secret
 from core.tables import api_keys, tenants
 
@@ -69,7 +70,7 @@ def hash_key(key: str) -> bytes:
 async def authenticate(engine: AsyncEngine, key: str) -> ApiKey | None:
     """Return who presents ``key``; None when nobody does, or no longer."""
     digest = hash_key(key)
-    async with engine.connect() as connection:
+    async with at_once(engine).connect() as connection:
         row = (await connection.execute(_BY_HASH, {"hash": digest})).first()
     if row is None or not hmac.compare_digest(bytes(row.token_hash), digest):
         return None

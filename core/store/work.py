@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from core.database import at_once
 from core.store.endings import Ended, end
 from core.store.statements import statement
 
@@ -112,7 +113,7 @@ async def claim(engine: AsyncEngine, lane: str, process_id: UUID, room: Room) ->
     if room.full_tenants:
         name = "claim_beside"
         parameters["full"] = list(room.full_tenants)
-    async with engine.begin() as connection:
+    async with at_once(engine).connect() as connection:
         return (await connection.execute(statement(name), parameters)).all()
 
 
@@ -126,7 +127,7 @@ async def commit_outcomes(
 ) -> Committed:
     """Store the outcomes of many attempts in one commit."""
     committed = Committed()
-    async with engine.begin() as connection:
+    async with at_once(engine).connect() as connection:
         await _store_chunks(connection, chunks)
         if finishes:
             ordered = sorted(finishes, key=lambda outcome: outcome.id)
@@ -143,7 +144,7 @@ async def commit_outcomes(
 
 async def store_deltas(engine: AsyncEngine, chunks: Sequence[DeltaChunk]) -> None:
     """Store chunks of streamed deltas of running jobs."""
-    async with engine.begin() as connection:
+    async with at_once(engine).connect() as connection:
         await _store_chunks(connection, chunks)
 
 
@@ -187,7 +188,7 @@ class Glance:
 
 async def glance(engine: AsyncEngine, lanes: Sequence[str]) -> Glance:
     """Look whether a sweep has anything to do, and which of ``lanes`` hold ready jobs of which models."""
-    async with engine.connect() as connection:
+    async with at_once(engine).connect() as connection:
         row = (await connection.execute(statement("glance"))).one()
     models: dict[str, set[str]] = {}
     for lane, model in zip(row.lanes, row.models, strict=True):

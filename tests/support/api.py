@@ -67,15 +67,11 @@ class Api:
     def port(self) -> int:
         return self.running.port
 
-    async def caller(
-        self, tenant: str = "acme", *scopes: str, requests_per_minute: int | None = None
-    ) -> Caller:
+    async def caller(self, tenant: str = "acme", *scopes: str, requests_per_minute: int | None = None) -> Caller:
         """A new key of a tenant, and a client that uses it."""
         assert self.settings.secret_key is not None
         box = SecretBox.from_setting(self.settings.secret_key.get_secret_value())
-        made = await create_key(
-            self.owner, box, tenant, scopes or ("jobs:write", "jobs:read"), requests_per_minute
-        )
+        made = await create_key(self.owner, box, tenant, scopes or ("jobs:write", "jobs:read"), requests_per_minute)
         known = await authenticate(self.owner, made.key)
         assert known is not None
         http = await self._clients.enter_async_context(

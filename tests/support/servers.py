@@ -81,7 +81,7 @@ class Databases:
 
     def drop(self, url: str) -> None:
         """Drop a database, whoever is connected to it."""
-        name = url.split("?")[0].rsplit("/", 1)[1]
+        name = url.split("?", maxsplit=1)[0].rsplit("/", 1)[1]
         self.sql(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
     def sql(self, statement: str) -> str:

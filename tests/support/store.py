@@ -76,7 +76,9 @@ class Process:
 
     async def fail(self, *claimed: Row[Any], error: str = ERROR) -> Committed:
         """Store failures."""
-        return await self.commit([Finish(row.id, row.lease_no, "failed", row.event_seq, error=error) for row in claimed])
+        return await self.commit(
+            [Finish(row.id, row.lease_no, "failed", row.event_seq, error=error) for row in claimed]
+        )
 
     async def hand_back(self, *claimed: Row[Any]) -> Committed:
         """Give jobs back without counting the attempt."""

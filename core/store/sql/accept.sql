@@ -1,8 +1,10 @@
 -- Accepts jobs: rows, and their place in the queue, in one statement.
+--   tenants: whose jobs these are, comma-separated: the rows of the input come after the setting that lets row security pass them
 --   one array per column, all of one length; run_at null means now; group_id null outside a group
 -- Returns one row: the time that all of them carry as created_at.
-WITH input AS (
-  SELECT * FROM unnest(
+WITH scope AS MATERIALIZED (SELECT set_config('app.tenants', CAST(:tenants AS text), true) AS seen),
+input AS MATERIALIZED (
+  SELECT t.* FROM scope, LATERAL unnest(
     CAST(:id AS uuid[]), CAST(:tenant_id AS uuid[]), CAST(:endpoint AS text[]), CAST(:model AS text[]), CAST(:lane AS text[]),
     CAST(:priority AS smallint[]), CAST(:body AS text[]), CAST(:stream AS boolean[]), CAST(:metadata AS text[]),
     CAST(:webhook AS text[]), CAST(:cache_options AS text[]), CAST(:group_id AS uuid[]), CAST(:max_attempts AS smallint[]),
@@ -10,6 +12,7 @@ WITH input AS (
     CAST(:expires_at AS timestamptz[]), CAST(:request_id AS text[]), CAST(:traceparent AS text[]))
   AS t (id, tenant_id, endpoint, model, lane, priority, body, stream, metadata, webhook, cache_options, group_id, max_attempts,
         timeout_s, ttl_s, run_at, expires_at, request_id, traceparent)
+  WHERE scope.seen IS NOT NULL
 ),
 accepted AS (
   INSERT INTO jobs (id, tenant_id, status, endpoint, model, lane, priority, body, stream, metadata, webhook, cache_options,

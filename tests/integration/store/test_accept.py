@@ -222,16 +222,18 @@ class TestLostAnswers:
     def postgres(self, databases: Databases) -> EmbeddedPostgres:
         return databases.server
 
+    @pytest.mark.parametrize("with_key", [True, False])
     async def test_a_commit_that_happened_is_answered_with_its_time(
-        self, store: Store, postgres: EmbeddedPostgres, database_url: str,
+        self, with_key: bool, store: Store, postgres: EmbeddedPostgres, database_url: str,
         open_engine: Callable[..., AsyncEngine], committing: Callable[..., Committer],
     ) -> None:  # fmt: skip
         tenant = await store.tenant()
         with Proxy(socket_of(postgres)) as proxy:
             engine = open_engine("coatcheck_api", database_url=through(proxy, database_url))
             committer = committing(engine, committers=1)
-            catch = proxy.catch(b"COMMIT", forward=True)
-            job = new_job(tenant)
+            # A job without an idempotency key is one statement and its own commit; with a key there is a COMMIT.
+            job = keyed(new_job(tenant), "k") if with_key else new_job(tenant, request_id="caught-by-this")
+            catch = proxy.catch(b"COMMIT" if with_key else b"caught-by-this", forward=True)
             answer = asyncio.create_task(committer.submit(job))
             await asyncio.to_thread(catch.wait)
             assert await store.status(job.id) is Status.QUEUED

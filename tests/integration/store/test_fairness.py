@@ -62,7 +62,9 @@ async def test_tenants_alternate(store: Store) -> None:
 
 
 @pytest.mark.parametrize("priority", ["0", "9", "(random() * 9)::int"])
-async def test_ten_thousand_jobs_of_one_tenant_delay_another_by_two_batches_at_most(store: Store, priority: str) -> None:
+async def test_ten_thousand_jobs_of_one_tenant_delay_another_by_two_batches_at_most(
+    store: Store, priority: str
+) -> None:
     greedy, modest = await store.tenant(), await store.tenant()
     await _flood(store, greedy, 10_000, priority)
     worker = await store.process()

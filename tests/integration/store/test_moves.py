@@ -73,7 +73,9 @@ class TestFinish:
         job = await store.add(await store.tenant())
         worker = await store.process()
         [claimed] = await worker.claim()
-        both = await asyncio.gather(worker.succeed(claimed, result='{"n":1}'), worker.succeed(claimed, result='{"n":2}'))
+        both = await asyncio.gather(
+            worker.succeed(claimed, result='{"n":1}'), worker.succeed(claimed, result='{"n":2}')
+        )
         assert sorted(len(done.finished) for done in both) == [0, 1]
         assert await store.outcomes(job) == ["succeeded"]
         assert (await store.job(job)).version == 3
@@ -255,7 +257,13 @@ class TestDueAndExpired:
 
     async def test_an_idle_glance_sees_nothing(self, store: Store) -> None:
         seen = await glance(store.worker, ["default"])
-        assert (seen.due_in_s, seen.late, seen.lost, seen.deliveries, set(seen.lanes)) == (None, False, False, False, set())
+        assert (seen.due_in_s, seen.late, seen.lost, seen.deliveries, set(seen.lanes)) == (
+            None,
+            False,
+            False,
+            False,
+            set(),
+        )
 
     async def test_a_glance_tells_when_the_next_job_is_due(self, store: Store) -> None:
         await store.add(await store.tenant())

@@ -166,7 +166,9 @@ async def test_what_is_over_in_a_kept_week_goes_row_by_row(store: Store) -> None
     assert await retire_batch(store.worker, MONTH) == 1
     left = {row.id for row in await store.rows("SELECT id FROM jobs")}
     assert left == {unfinished, young}
-    assert over not in {row.job_id for row in await store.rows("SELECT job_id FROM attempts UNION SELECT job_id FROM job_events")}
+    assert over not in {
+        row.job_id for row in await store.rows("SELECT job_id FROM attempts UNION SELECT job_id FROM job_events")
+    }
     assert await retire_batch(store.worker, MONTH) == 0
 
 
