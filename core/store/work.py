@@ -26,7 +26,10 @@ class Room:
 
 @dataclass(slots=True)
 class Finish:
-    """An attempt that ended its job. JSON fields are text; ``last_seq`` is the number of the last event it told."""
+    """An attempt that ended its job. JSON fields are text; ``last_seq`` is the number of the last event it told.
+
+    ``plain`` says that the job is in no group and has no webhook URL of its own: most end with one statement.
+    """
 
     id: UUID
     lease_no: int
@@ -42,6 +45,7 @@ class Finish:
     deployment: str | None = None
     ttft_ms: float | None = None
     batch_size: int | None = None
+    plain: bool = False
 
 
 @dataclass(slots=True)
@@ -87,7 +91,7 @@ class Committed:
     deliveries: int = 0
 
 
-_FINISH: Final = tuple(Finish.__dataclass_fields__)
+_FINISH: Final = tuple(name for name in Finish.__dataclass_fields__ if name != "plain")
 _REQUEUE: Final = tuple(Requeue.__dataclass_fields__)
 _CHUNK: Final = tuple(DeltaChunk.__dataclass_fields__)
 
@@ -125,21 +129,37 @@ async def commit_outcomes(
     chunks: Sequence[DeltaChunk],
     public_url: str,
 ) -> Committed:
-    """Store the outcomes of many attempts in one commit."""
+    """Store the outcomes of many attempts: the plain ones in one statement, the others in one transaction."""
     committed = Committed()
-    async with at_once(engine).connect() as connection:
+    if not chunks and any(finish.plain for finish in finishes):
+        committed.finished = await _finish_plain(engine, process_id, [finish for finish in finishes if finish.plain])
+        done = set(committed.finished)
+        finishes = [finish for finish in finishes if finish.id not in done]
+    if not (finishes or requeues or chunks):
+        return committed
+    async with engine.begin() as connection:
         await _store_chunks(connection, chunks)
         if finishes:
-            ordered = sorted(finishes, key=lambda outcome: outcome.id)
-            parameters = _columns(_FINISH, ordered) | {"process_id": process_id}
-            rows = (await connection.execute(statement("finish"), parameters)).all()
+            rows = (await connection.execute(statement("finish"), _finishing(process_id, finishes, plain=False))).all()
             ended = await end(connection, rows, public_url)
-            committed.finished, committed.deliveries = ended.jobs, ended.deliveries
+            committed.finished += ended.jobs
+            committed.deliveries = ended.deliveries
         if requeues:
             back = sorted(requeues, key=lambda outcome: outcome.id)
             parameters = _columns(_REQUEUE, back) | {"process_id": process_id}
             committed.requeued = [row.id for row in await connection.execute(statement("requeue"), parameters)]
     return committed
+
+
+async def _finish_plain(engine: AsyncEngine, process_id: UUID, finishes: Sequence[Finish]) -> list[UUID]:
+    async with at_once(engine).connect() as connection:
+        rows = await connection.execute(statement("finish"), _finishing(process_id, finishes, plain=True))
+        return [row.id for row in rows]
+
+
+def _finishing(process_id: UUID, finishes: Sequence[Finish], *, plain: bool) -> dict[str, Any]:
+    ordered = sorted(finishes, key=lambda outcome: outcome.id)
+    return _columns(_FINISH, ordered) | {"process_id": process_id, "plain": plain}
 
 
 async def store_deltas(engine: AsyncEngine, chunks: Sequence[DeltaChunk]) -> None:

@@ -95,6 +95,7 @@ class Attempts:
             deployment=deployment.name,
             ttft_ms=reply.timing.ttft_ms,
             batch_size=job.batch_size,
+            plain=job.plain,
         )
 
     def _failed(
@@ -116,7 +117,7 @@ class Attempts:
         return Finish(
             job.id, job.lease_no, "failed", stream.last_seq, error=_json(details),
             route=_json(_route(job, deployment)) if deployment else None, timing=_json(_timing(job, UpstreamTiming())),
-            deployment=name, batch_size=job.batch_size,
+            deployment=name, batch_size=job.batch_size, plain=job.plain,
         )  # fmt: skip
 
 

@@ -11,7 +11,13 @@ from sqlalchemy import Row
 
 @dataclass(slots=True)
 class Job:
-    """What an attempt needs to know. ``body`` is JSON text; ``claimed_at`` is on this process's monotonic clock."""
+    """What an attempt needs to know.
+
+    Attributes:
+        body: JSON text.
+        plain: nothing but the job's own row, events and attempts change when it ends.
+        claimed_at: on this process's monotonic clock.
+    """
 
     id: UUID
     tenant_id: UUID
@@ -30,6 +36,7 @@ class Job:
     event_seq: int
     body_bytes: int
     batch_size: int
+    plain: bool
     request_id: str | None
     traceparent: str | None
     claimed_at: float = field(default_factory=time.monotonic)
@@ -55,6 +62,7 @@ class Job:
             event_seq=row.event_seq,
             body_bytes=row.body_bytes,
             batch_size=batch_size,
+            plain=row.group_id is None and row.webhook is None,
             request_id=row.request_id,
             traceparent=row.traceparent,
         )

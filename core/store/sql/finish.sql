@@ -1,6 +1,7 @@
 -- Ends attempts for good: running -> succeeded | failed, guarded by the lease number.
 --   arrays sorted by id: id, lease_no, status, result, error, usage, cost_usd, route, cache, timing, last_seq (the number of
 --   the last event that the attempt told), deployment, ttft_ms, batch_size; process_id
+--   plain: pass over jobs whose tenant has webhook endpoints, because their events belong into the same commit
 -- Returns what ended; a row that is missing belongs to somebody else by now, and its result is dropped.
 WITH input AS (
   SELECT * FROM unnest(
@@ -15,6 +16,7 @@ ended AS (
     version = j.version + 1, event_seq = i.last_seq + 1
   FROM input i
   WHERE j.id = i.id AND j.status = 'running' AND j.lease_no = i.lease_no
+    AND NOT (:plain AND EXISTS (SELECT FROM webhook_endpoints w WHERE w.tenant_id = j.tenant_id AND w.enabled))
   RETURNING j.id, j.tenant_id, j.group_id, j.webhook, j.status, j.event_seq, j.lease_no, j.attempts, j.started_at, i.deployment,
     i.ttft_ms, i.batch_size, i.error, i.usage, i.cost_usd
 ),

@@ -1,0 +1,213 @@
+"""The claimer of one lane, against a queue that is a list."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core import ids
+from core.store.work import Room
+from workers.engine.claims import LaneClaimer
+from workers.engine.job import Job
+from workers.engine.slots import Slots
+
+TENANT, OTHER = UUID(int=1), UUID(int=2)
+LIMITS = {"m": 1000}
+
+
+def row(tenant: UUID = TENANT, model: str = "m", body_bytes: int = 10) -> Any:
+    now = datetime.now(UTC)
+    return SimpleNamespace(
+        id=ids.new_id(), tenant_id=tenant, endpoint="/v1/chat/completions", model=model, lane="default", body="{}",
+        stream=False, max_attempts=5, attempts=1, lease_no=1, timeout_s=60.0, created_at=now, run_at=now, started_at=now,
+        event_seq=2, body_bytes=body_bytes, group_id=None, webhook=None, request_id=None, traceparent=None,
+    )  # fmt: skip
+
+
+class Desk:
+    """A lane's claimer with its queue, its running jobs and what it rang."""
+
+    def __init__(self, *, most: int = 8, claim_limit: int = 4, limits: dict[str, int] | None = None) -> None:
+        self.queue: deque[Any] = deque()
+        self.running: deque[Job] = deque()
+        self.rooms: list[Room] = []
+        self.rung = 0
+        self.error: Exception | None = None
+        self.limits = limits or LIMITS
+        self.slots = Slots(("default",), most=most, reserved=0, body_bytes=10_000, claim_limit=claim_limit)
+        self.claimer = LaneClaimer(
+            "default", self.slots, limits=lambda: self.limits, claim=self._claim, start=self._start, ring=self._ring
+        )
+
+    async def _claim(self, lane: str, room: Room) -> Sequence[Any]:
+        assert lane == "default"
+        self.rooms.append(room)
+        await asyncio.sleep(0)
+        if self.error is not None:
+            error, self.error = self.error, None
+            raise error
+        left, taken = dict(room.models), []
+        for waiting in list(self.queue):
+            if len(taken) < room.most and left.get(waiting.model, 0) and waiting.tenant_id not in room.full_tenants:
+                left[waiting.model] -= 1
+                taken.append(waiting)
+                self.queue.remove(waiting)
+        return taken
+
+    def _start(self, job: Job) -> None:
+        self.slots.take(job.lane, job.model, job.tenant_id, job.body_bytes)
+        self.running.append(job)
+
+    def _ring(self, lane: str) -> None:
+        self.rung += 1
+
+    def finish(self, count: int = 1) -> None:
+        for _ in range(min(count, len(self.running))):
+            job = self.running.popleft()
+            self.slots.give_back(job.lane, job.model, job.tenant_id, job.body_bytes)
+            self.claimer.slot_freed()
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator["Desk"]:
+        task = asyncio.create_task(self.claimer.run())
+        yield self
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def settled() -> None:
+    """Let everything that can go on now go on."""
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+async def test_a_doorbell_tells_what_was_claimed() -> None:
+    async with Desk().open() as desk:
+        desk.queue.extend(row() for _ in range(3))
+        report = await desk.claimer.claim_now()
+        assert (report.lane, report.size, len(report.jobs)) == ("default", 3, 3)
+        assert [job.batch_size for job in desk.running] == [3, 3, 3]
+        assert (await desk.claimer.claim_now()).size == 0
+
+
+async def test_a_claim_that_came_back_full_looks_again_and_rings_for_others() -> None:
+    async with Desk().open() as desk:
+        desk.queue.extend(row() for _ in range(7))
+        desk.claimer.wake()
+        await settled()
+        assert len(desk.running) == 7
+        assert desk.rung == 1
+
+
+async def test_a_doorbell_without_a_free_slot_is_answered_at_once_and_remembered() -> None:
+    async with Desk(most=2).open() as desk:
+        desk.queue.extend(row() for _ in range(2))
+        await desk.claimer.claim_now()
+        desk.queue.append(row())
+        assert (await desk.claimer.claim_now()).note == "no free slot"
+        desk.finish()
+        await settled()
+        assert not desk.queue
+
+
+async def test_a_saturated_model_is_claimed_again_when_a_slot_of_it_comes_free() -> None:
+    async with Desk(limits={"m": 1, "other": 5}).open() as desk:
+        desk.queue.extend([row(), row()])
+        desk.claimer.wake()
+        await settled()
+        assert len(desk.running) == 1
+        desk.finish()
+        await settled()
+        assert len(desk.running) == 1
+        assert not desk.queue
+
+
+async def test_a_database_that_is_away_is_asked_again() -> None:
+    async with Desk().open() as desk:
+        desk.error = ConnectionRefusedError()
+        desk.queue.append(row())
+        report = await desk.claimer.claim_now()
+        assert report.note == "database not available"
+        async with asyncio.timeout(10):
+            while desk.queue:
+                await asyncio.sleep(0.01)
+
+
+async def test_a_paused_claimer_takes_nothing() -> None:
+    async with Desk().open() as desk:
+        await desk.claimer.settle()
+        desk.queue.append(row())
+        assert (await desk.claimer.claim_now()).note == "stopping"
+        desk.claimer.wake()
+        await settled()
+        assert len(desk.queue) == 1
+
+
+async def test_a_claim_under_way_when_pausing_still_starts_its_jobs() -> None:
+    async with Desk().open() as desk:
+        desk.queue.append(row())
+        desk.claimer.wake()
+        while not desk.rooms:
+            await asyncio.sleep(0)
+        await desk.claimer.settle()
+        assert len(desk.running) == 1
+
+
+async def test_others_go_first_while_a_tenant_holds_its_full_share() -> None:
+    async with Desk(most=8, claim_limit=8).open() as desk:
+        desk.queue.extend(row() for _ in range(6))
+        await desk.claimer.claim_now()
+        desk.queue.extend([row(), row(), row(OTHER)])
+        await desk.claimer.claim_now()
+        assert [job.tenant_id for job in desk.running][6] == OTHER
+
+
+async def test_a_tenant_that_is_alone_may_have_all_slots() -> None:
+    async with Desk(most=8, claim_limit=8).open() as desk:
+        desk.queue.extend(row() for _ in range(20))
+        desk.claimer.wake()
+        await settled()
+        assert len(desk.running) == 8
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    steps=st.lists(st.tuples(st.sampled_from(["come", "finish", "ring"]), st.integers(1, 30)), max_size=30),
+    most=st.integers(1, 64),
+    claim_limit=st.integers(1, 20),
+    one_model=st.integers(1, 8),
+)
+def test_whatever_happens_every_job_is_started_in_the_end(
+    steps: list[tuple[str, int]], most: int, claim_limit: int, one_model: int
+) -> None:
+    """No wake-up is ever lost: one doorbell after the last arrival and the finishing of jobs are enough."""
+
+    async def work() -> None:
+        async with Desk(most=most, claim_limit=claim_limit, limits={"m": 1000, "n": one_model}).open() as desk:
+            for what, count in steps:
+                if what == "come":
+                    desk.queue.extend(row(model="mn"[n % 2], tenant=(TENANT, OTHER)[n % 3 == 0]) for n in range(count))
+                elif what == "finish":
+                    desk.finish(count)
+                else:
+                    desk.claimer.wake()
+                await asyncio.sleep(0)
+                assert len(desk.running) <= most
+                assert sum(job.model == "n" for job in desk.running) <= one_model
+            desk.claimer.wake()
+            for _ in range(2000):
+                await settled()
+                if not desk.queue:
+                    return
+                assert desk.running, "jobs wait, nothing runs, and nobody claims"
+                desk.finish()
+            raise AssertionError("jobs still wait")
+
+    asyncio.run(work())
