@@ -22,10 +22,10 @@ class Answer:
         self.headers = headers
         self.content_type = content_type
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
         """Send it."""
         headers = [*self.headers]
-        if self.status != 204 and self.status != 304:
+        if self.status not in {204, 304}:
             headers.append((b"content-type", self.content_type))
             headers.append((b"content-length", b"%d" % len(self.body)))
         await send({"type": "http.response.start", "status": self.status, "headers": headers})

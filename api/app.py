@@ -42,14 +42,15 @@ def create_app(
     Raises:
         pydantic.ValidationError: when an environment variable has an impossible value.
     """
-    common = settings or Settings()  # type: ignore[call-arg]
-    own = api or ApiSettings()  # type: ignore[call-arg]
-    hooks = webhook or WebhookSettings()  # type: ignore[call-arg]
+    common = settings or Settings()
+    own = api or ApiSettings()
+    hooks = webhook or WebhookSettings()
 
     @asynccontextmanager
     async def lifespan(app: Application) -> AsyncIterator[None]:
         async with running(common, own, hooks) as services:
             app.state.services = services
+            app.state.stop_waiting = services.hub.stop_waiting
             yield
 
     app = Application(observe=observe, lifespan=lifespan, title="Coatcheck", version="0.1.0")

@@ -128,7 +128,9 @@ class Authenticator:
         verdict = await self._limiter.count(key.id, limit)
         head.tags.extend(_rate_headers(limit, verdict))
         if not verdict.accepted:
-            raise Problem("rate_limited", f"This key may make {limit} requests a minute.", retry_after_s=verdict.retry_s)
+            raise Problem(
+                "rate_limited", f"This key may make {limit} requests a minute.", retry_after_s=verdict.retry_s
+            )
 
 
 def _rate_headers(limit: int, verdict: Verdict) -> list[tuple[bytes, bytes]]:

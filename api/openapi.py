@@ -88,7 +88,9 @@ def _complete(operation: dict[str, Any], route: PlainRoute) -> None:
     if route.scope_needed is not None:
         statuses |= set(_KEYED)
         operation["security"] = [{"ApiKey": []}]
-        operation["description"] = f"{operation.get('description', '')}\n\nNeeds the scope `{route.scope_needed}`.".strip()
+        operation["description"] = (
+            f"{operation.get('description', '')}\n\nNeeds the scope `{route.scope_needed}`.".strip()
+        )
     if "{id}" in route.path:
         statuses.add(404)
     if "requestBody" in operation:
@@ -97,7 +99,10 @@ def _complete(operation: dict[str, Any], route: PlainRoute) -> None:
         responses[str(status)] = _problem(status)
     responses["default"] = {"description": "Any other problem.", "content": _PROBLEM_BODY}
     for told in responses.values():
-        told.setdefault("headers", {})["x-request-id"] = {"schema": {"type": "string"}, "description": "Names this request."}
+        told.setdefault("headers", {})["x-request-id"] = {
+            "schema": {"type": "string"},
+            "description": "Names this request.",
+        }
 
 
 _PROBLEM_BODY: Final = {"application/problem+json": {"schema": {"$ref": _REF.format(model="Problem")}}}
@@ -121,7 +126,10 @@ def _webhooks() -> dict[str, Any]:
             for name, text in (
                 ("webhook-id", "The event's id."),
                 ("webhook-timestamp", "Seconds since 1970, of this try."),
-                ("webhook-signature", "`v1,` and the base64 of HMAC-SHA256 over `id.timestamp.body`; several with spaces."),
+                (
+                    "webhook-signature",
+                    "`v1,` and the base64 of HMAC-SHA256 over `id.timestamp.body`; several with spaces.",
+                ),
             )
         ]
         return {
@@ -140,7 +148,8 @@ def _webhooks() -> dict[str, Any]:
         }
 
     hooks = {
-        f"job.{end}": hook(f"job.{end}", answers.JobEnded, f"A job has {end}.") for end in ("succeeded", "failed", "expired")
+        f"job.{end}": hook(f"job.{end}", answers.JobEnded, f"A job has {end}.")
+        for end in ("succeeded", "failed", "expired")
     }
     hooks["job.cancelled"] = hook("job.cancelled", answers.JobEnded, "A job was cancelled.")
     hooks["group.completed"] = hook("group.completed", answers.GroupCompleted, "The last job of a group has ended.")
@@ -152,11 +161,11 @@ def add_docs(app: FastAPI) -> None:
     assets = _assets()
 
     @needs(None)
-    async def openapi_json(call: Call) -> Answer:
+    async def openapi_json(_: Call) -> Answer:
         return Answer(200, _encoded(app))
 
     @needs(None)
-    async def docs(call: Call) -> Answer:
+    async def docs(_: Call) -> Answer:
         if assets is None:
             return Answer(200, _WITHOUT_ASSETS, content_type=b"text/html; charset=utf-8")
         page = get_swagger_ui_html(

@@ -140,8 +140,8 @@ Operation = tuple[str, str, list[Document], Document | None, dict[int, Document]
 OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ("POST", "/v1/jobs"): (
         "Submit a job",
-        "Hand over one AI request. The answer leaves when the job is stored durably, usually within a millisecond or two; "
-        "the work is done by workers. Follow it by `status_url`, by `events_url` or by a webhook.",
+        ("Hand over one AI request. The answer leaves when the job is stored durably, usually within a millisecond or two; "
+        "the work is done by workers. Follow it by `status_url`, by `events_url` or by a webhook."),
         [_IDEMPOTENCY, _header("Prefer", _TEXT, "`wait=N` holds the answer up to N (≤ 60) seconds until the job has ended.")],
         _JOB_BODY,
         {
@@ -171,8 +171,8 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ),
     ("POST", "/v1/jobs/bulk"): (
         "Submit many jobs",
-        "Up to 10,000 jobs as a JSON array or one per line (`application/x-ndjson`, up to 64 MB), stored together or not at all. "
-        "When jobs are not valid, each is named by `pointer` and `line`.",
+        ("Up to 10,000 jobs as a JSON array or one per line (`application/x-ndjson`, up to 64 MB), stored together or "
+        "not at all. When jobs are not valid, each is named by `pointer` and `line`."),
         [_IDEMPOTENCY],
         _BULK_BODY,
         {202: _answer("Accepted: the group of the jobs.", a.Group, Location="The group's path.")},
@@ -180,9 +180,9 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ),
     ("GET", "/v1/jobs/{id}/events"): (
         "Follow a job",
-        "Server-sent events: `job.queued`, `job.started`, `job.delta` (for `body.stream: true`), `job.retrying`, `job.reset`, and one "
-        "of `job.succeeded`, `job.failed`, `job.cancelled`, `job.expired` with the job, after which the stream ends. A reader "
-        "resumes where it was with `Last-Event-ID` or `after`, also after the end.",
+        ("Server-sent events: `job.queued`, `job.started`, `job.delta` (for `body.stream: true`), `job.retrying`, "
+        "`job.reset`, and one of `job.succeeded`, `job.failed`, `job.cancelled`, `job.expired` with the job, after "
+        "which the stream ends. A reader resumes where it was with `Last-Event-ID` or `after`, also after the end."),
         [
             _query("after", {"type": "integer", "minimum": 0}, "Only events with a higher number."),
             _header("Last-Event-ID", {"type": "integer", "minimum": 0}, "The same; browsers send it by themselves."),
@@ -278,7 +278,15 @@ def options(method: str, path: str) -> dict[str, Any]:
     extra: Document = {"parameters": parameters} if parameters else {}
     if body is not None:
         extra["requestBody"] = body
-    tag = "Groups" if "groups" in path else "Jobs" if "jobs" in path else "Models" if path.startswith("/v1") else "Operations"
+    tag = (
+        "Groups"
+        if "groups" in path
+        else "Jobs"
+        if "jobs" in path
+        else "Models"
+        if path.startswith("/v1")
+        else "Operations"
+    )
     return {
         "methods": [method],
         "summary": summary,

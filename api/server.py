@@ -7,6 +7,8 @@ from typing import Any
 
 import uvicorn
 
+from api.app import create_app
+from api.application import Application
 from api.edge.protocol import EdgeProtocol
 from core.settings import Settings
 from core.telemetry.logs import configure_logs
@@ -55,26 +57,13 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-class ApiServer(uvicorn.Server):
-    """uvicorn's server that, when it stops, first sends home whoever waits: long-polls and streams would outlast the grace."""
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start the application, then spare the collector what was built for good."""
-        await super().startup(sockets)
-        # Requests leave hardly any cycles, but each allocates enough to have all modules and schemas searched for some,
-        # over and over: a seventh of the time of a POST.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(20_000, 20, 50)
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End waits, then connections, then the application."""
-        services = getattr(self.config.loaded_app.state, "services", None)
-        if services is not None:
-            services.hub.stop_waiting()
-        await super().shutdown(sockets)
-
-    def run(self, sockets: list[socket.socket] | None = None) -> None:
-        """Run in this process, which may be a fresh child: logs are set up here."""
-        configure_logs(Settings(), "api")  # type: ignore[call-arg]
-        super().run(sockets)
+def make_app() -> Application:
+    """Return the application of a process that serves nothing else: logs are set up, memory is settled."""
+    configure_logs(Settings(), "api")
+    app = create_app()
+    # Requests leave hardly any cycles, but each allocates enough to have all modules and schemas searched for some, over and
+    # over: a seventh of the time of a POST. What is there by now stays for good.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+    return app

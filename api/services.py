@@ -104,7 +104,12 @@ async def _stay_present(services: Services) -> None:
 
 
 def _assemble(
-    settings: Settings, api: ApiSettings, webhook: WebhookSettings, catalog: Catalog, engine: AsyncEngine, redis: "Redis"
+    settings: Settings,
+    api: ApiSettings,
+    webhook: WebhookSettings,
+    catalog: Catalog,
+    engine: AsyncEngine,
+    redis: "Redis",
 ) -> Services:
     async def load(token: str) -> ApiKey | None:
         return await authenticate(engine, token)
@@ -124,6 +129,8 @@ def _assemble(
         limits=BodyLimits(api.max_body_bytes, api.body_idle_timeout_s, api.body_timeout_s),
         # A large bulk body may take as much longer as it may be larger.
         bulk_limits=BodyLimits(
-            api.max_bulk_bytes, api.body_idle_timeout_s, api.body_timeout_s * max(1.0, api.max_bulk_bytes / api.max_body_bytes)
+            api.max_bulk_bytes,
+            api.body_idle_timeout_s,
+            api.body_timeout_s * max(1.0, api.max_bulk_bytes / api.max_body_bytes),
         ),
     )

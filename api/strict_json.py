@@ -59,9 +59,7 @@ def _constant(text: str) -> float:
     raise Problem("invalid_number", f"{text} is not JSON.")
 
 
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=_pairs, parse_int=_integer, parse_float=_float, parse_constant=_constant
-)
+_DECODER = json.JSONDecoder(object_pairs_hook=_pairs, parse_int=_integer, parse_float=_float, parse_constant=_constant)
 
 
 def deeper_than(raw: bytes, limit: int) -> bool:

@@ -29,7 +29,7 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})(?:-.*)?")
 # Percent-encoded characters that only serve to hide a path from whoever reads it: . / \ % and NUL.
 _HIDDEN_PATH = re.compile(rb"%(?:2[eEfF5]|5[cC]|00)")
-_bits = random.Random().getrandbits  # noqa: S311 - ids for logs and traces, not secrets
+_bits = random.Random().getrandbits
 
 
 class Head:

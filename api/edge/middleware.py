@@ -14,7 +14,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.answers import Answer
 from api.edge.body import ClientGone
 from api.edge.head import Head, check
-
 from api.problems import CONTENT_TYPE, Fault, Problem, unavailable
 from core.store.failures import is_outage
 
@@ -59,7 +58,7 @@ class Edge:
             head.status = head.status or 499
         except Exception as error:
             if head.status:  # too late for another answer: cut the connection so that nobody takes it for complete
-                log.error("answer_broken", request_id=head.request_id, error=type(error).__name__, at=_where(error))
+                log.exception("answer_broken", request_id=head.request_id, error=type(error).__name__, at=_where(error))
                 raise
             problem = self._as_problem(error, scope, head)
             head.close = problem.close

@@ -102,7 +102,14 @@ class EdgeProtocol(HttpToolsProtocol):
             raise ValueError("the request target is not a path")
         super().on_headers_complete()
 
-    def send_400_response(self, msg: str) -> None:
+    def shutdown(self) -> None:
+        """The server stops: send home whoever waits, because long-polls and streams would outlast its patience."""
+        stop_waiting = getattr(self.config.loaded_app.state, "stop_waiting", None)
+        if stop_waiting is not None:
+            stop_waiting()
+        super().shutdown()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's words are replaced
         """Answer what could not be parsed."""
         self._refuse(Problem("invalid_http"))
 

@@ -16,8 +16,8 @@ from api.edge.body import check_length, check_media, chunks, read
 from api.new_job import new_job
 from api.observe import accepted_jobs
 from api.problems import Fault, Problem
-from api.routing import JSON, Call, needs
 from api.routes.groups import group_answer
+from api.routing import JSON, Call, needs
 from api.schemas.job_request import check
 from api.strict_json import parse, parse_body
 from core import ids
@@ -75,7 +75,9 @@ class _Batch:
         self.malformed = self.malformed and problem.kind.status == 400
         for fault in problem.errors or [Fault("", problem.detail)]:
             if len(self.faults) < _MAX_FAULTS:
-                self.faults.append(Fault(f"/{index}{fault.pointer}", fault.detail, line if line is not None else index + 1))
+                self.faults.append(
+                    Fault(f"/{index}{fault.pointer}", fault.detail, line if line is not None else index + 1)
+                )
         self.jobs.clear()  # nothing of this request will be stored: keep the memory for others
 
     def verdict(self) -> None:
@@ -85,8 +87,16 @@ class _Batch:
             Problem: the one problem all items share, else 422.
         """
         if self.faults:
-            code = next(iter(self.codes)) if len(self.codes) == 1 else "invalid_json" if self.malformed else "invalid_request"
-            detail = f"Nothing was accepted: {len({fault.line for fault in self.faults})} of {self.seen} jobs are not valid."
+            code = (
+                next(iter(self.codes))
+                if len(self.codes) == 1
+                else "invalid_json"
+                if self.malformed
+                else "invalid_request"
+            )
+            detail = (
+                f"Nothing was accepted: {len({fault.line for fault in self.faults})} of {self.seen} jobs are not valid."
+            )
             raise Problem(code, detail, errors=self.faults)
         if not self.seen:
             raise Problem("invalid_request", "There are no jobs in the body.")

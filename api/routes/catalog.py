@@ -18,7 +18,9 @@ def _listed(data: list[dict[str, Any]]) -> Answer:
 async def get_models(call: Call) -> Answer:
     """Return the models that jobs may name, as OpenAI lists its own."""
     call.query()
-    return _listed([_model(call.services.catalog, name, int(call.services.started_at)) for name in call.services.catalog.models])
+    return _listed(
+        [_model(call.services.catalog, name, int(call.services.started_at)) for name in call.services.catalog.models]
+    )
 
 
 def _model(catalog: Catalog, name: str, created: int) -> dict[str, Any]:

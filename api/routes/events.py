@@ -54,7 +54,7 @@ async def job_events(call: Call) -> ASGIApp:
 
 def _after(call: Call) -> int:
     asked = _number(call.query("after").get("after"), "after", "invalid_request")
-    resumed = _number(call.header(b"last-event-id") or None, "Last-Event-ID", "invalid_header")
+    resumed = _number(call.header(b"last-event-id"), "Last-Event-ID", "invalid_header")
     # A browser that reconnects sends the header, beside the address it began with: the header is newer.
     return resumed if resumed is not None else asked or 0
 
@@ -80,7 +80,7 @@ class _Stream:
         self._seen = after
         self._gone = False
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
         """Send events until the job has ended, the reader leaves or the process stops."""
         services = self._call.services
         with services.hub.watch(self._call.key.tenant_id, self._job, streaming=True) as watch:

@@ -13,7 +13,9 @@ from core.store.moves import cancel_group
 from core.store.reading import read_group
 
 
-async def group_answer(call: Call, group: UUID, status: int = 200, headers: list[tuple[bytes, bytes]] | None = None) -> Answer:
+async def group_answer(
+    call: Call, group: UUID, status: int = 200, headers: list[tuple[bytes, bytes]] | None = None
+) -> Answer:
     """Return the group as it is now.
 
     Raises:

@@ -161,7 +161,9 @@ async def retry_job(call: Call) -> Answer:
     lane = await resubmit(services.engine, call.key.tenant_id, job, services.public_url)
     row = await _job(call, job)
     if lane is None:
-        raise Problem("invalid_state", f"The job is {row['status']}; only failed, cancelled and expired jobs can be retried.")
+        raise Problem(
+            "invalid_state", f"The job is {row['status']}; only failed, cancelled and expired jobs can be retried."
+        )
     services.announcer.moved([job])
     services.doorbell.ring(lane)
     return Answer(200, rendered(row, services.public_url))
@@ -177,5 +179,3 @@ async def remove_job(call: Call) -> Answer:
         raise Problem("invalid_state", f"The job is {row['status']}; cancel it before deleting it.")
     call.services.announcer.moved([job])
     return Answer(204)
-
-

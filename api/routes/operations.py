@@ -24,7 +24,7 @@ _SERVED: Final = (*SUBMIT_LANES, "webhooks")
 
 
 @needs(None)
-async def healthz(call: Call) -> Answer:
+async def healthz(_: Call) -> Answer:
     """Say that the process is alive, whatever it depends on."""
     return json_answer({"status": "ok"})
 

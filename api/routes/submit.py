@@ -6,8 +6,8 @@ from uuid import UUID
 from api import idempotency
 from api.answers import Answer
 from api.auth import JOBS_WRITE
-from api.observe import accepted_jobs
 from api.new_job import fresh_row, new_job, rendered
+from api.observe import accepted_jobs
 from api.problems import Problem
 from api.routing import Call, needs
 from api.schemas.job_request import check

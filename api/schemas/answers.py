@@ -206,7 +206,9 @@ class Problem(BaseModel):
 
 
 class _Event(BaseModel):
-    id: str = Field(description="The same over all tries and redeliveries; sent as webhook-id too.", examples=["evt_01m7w1…"])
+    id: str = Field(
+        description="The same over all tries and redeliveries; sent as webhook-id too.", examples=["evt_01m7w1…"]
+    )
     object: Literal["event"]
     created_at: int = Field(description="Seconds since 1970.")
     timestamp: datetime

@@ -21,7 +21,7 @@ _IDS = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems":
 
 
 def _wrong(message: str) -> PydanticCustomError:
-    return PydanticCustomError("content", message)  # type: ignore[arg-type]
+    return PydanticCustomError("content", message)
 
 
 def _text(value: str) -> str:
@@ -77,7 +77,9 @@ def _a_list(value: object) -> object:
 def _stop(value: object) -> object:
     texts = [value] if isinstance(value, str) else value
     if texts is not None and not (
-        isinstance(texts, list) and len(texts) <= 64 and all(isinstance(text, str) and len(text) <= 1000 for text in texts)
+        isinstance(texts, list)
+        and len(texts) <= 64
+        and all(isinstance(text, str) and len(text) <= 1000 for text in texts)
     ):
         raise _wrong("Must be a text or at most 64 texts of at most 1000 characters")
     return value
@@ -90,7 +92,9 @@ def _content(value: object) -> object:
         if len(value) > MAX_TEXT:
             raise _wrong(f"Text may have {MAX_TEXT} characters")
         return value
-    if not isinstance(value, list) or not all(isinstance(part, dict) and isinstance(part.get("type"), str) for part in value):
+    if not isinstance(value, list) or not all(
+        isinstance(part, dict) and isinstance(part.get("type"), str) for part in value
+    ):
         raise _wrong("Must be a text, a list of parts with a type, or null")
     if any(len(text) > MAX_TEXT for part in value if isinstance(text := part.get("text"), str)):
         raise _wrong(f"Text may have {MAX_TEXT} characters")
@@ -101,7 +105,9 @@ Text = Annotated[str, AfterValidator(_text), Field(min_length=1, max_length=MAX_
 TextsOrTokens = Annotated[
     Any,
     AfterValidator(_texts_or_tokens),
-    WithJsonSchema({"anyOf": [{"type": "string", "minLength": 1}, _TEXTS, _IDS, {"type": "array", "items": _IDS, "minItems": 1}]}),
+    WithJsonSchema(
+        {"anyOf": [{"type": "string", "minLength": 1}, _TEXTS, _IDS, {"type": "array", "items": _IDS, "minItems": 1}]}
+    ),
 ]
 TextsOrObjects = Annotated[
     Any,
@@ -110,7 +116,11 @@ TextsOrObjects = Annotated[
         {
             "anyOf": [
                 {"type": "string", "minLength": 1},
-                {"type": "array", "items": {"anyOf": [{"type": "string", "minLength": 1}, {"type": "object"}]}, "minItems": 1},
+                {
+                    "type": "array",
+                    "items": {"anyOf": [{"type": "string", "minLength": 1}, {"type": "object"}]},
+                    "minItems": 1,
+                },
             ]
         }
     ),
@@ -118,12 +128,22 @@ TextsOrObjects = Annotated[
 Documents = Annotated[
     Any,
     AfterValidator(_a_list),
-    WithJsonSchema({"type": "array", "items": {"anyOf": [{"type": "string", "minLength": 1}, {"type": "object"}]}, "minItems": 1}),
+    WithJsonSchema(
+        {"type": "array", "items": {"anyOf": [{"type": "string", "minLength": 1}, {"type": "object"}]}, "minItems": 1}
+    ),
 ]
 Stop = Annotated[
     Any,
     AfterValidator(_stop),
-    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "maxItems": 64}, {"type": "null"}]}),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string"},
+                {"type": "array", "items": {"type": "string"}, "maxItems": 64},
+                {"type": "null"},
+            ]
+        }
+    ),
 ]
 Content = Annotated[
     Any,
@@ -132,7 +152,10 @@ Content = Annotated[
         {
             "anyOf": [
                 {"type": "string"},
-                {"type": "array", "items": {"type": "object", "required": ["type"], "properties": {"type": {"type": "string"}}}},
+                {
+                    "type": "array",
+                    "items": {"type": "object", "required": ["type"], "properties": {"type": {"type": "string"}}},
+                },
                 {"type": "null"},
             ]
         }

@@ -89,13 +89,18 @@ class JobRequest(_Strict):
     """One AI request and how it should be run."""
 
     endpoint: Endpoint = Field(description="Which OpenAI-style operation the body is for.")
-    body: dict[str, Any] = Field(description="That operation's request, `model` included. Unknown members pass through.")
+    body: dict[str, Any] = Field(
+        description="That operation's request, `model` included. Unknown members pass through."
+    )
     lane: Literal["interactive", "default", "bulk"] = Field("default", description="How urgent it is.")
     priority: int = Field(5, ge=0, le=9, description="9 first, among your own jobs in one lane.")
     run_at: Moment | None = Field(None, description="Not before this moment; at most 30 days ahead.")
     delay_s: float | None = Field(None, ge=0, le=_MONTH_S, description="Not before so many seconds from now.")
     expires_in_s: float | None = Field(
-        None, gt=0, le=2 * _MONTH_S, description="If it has not started so many seconds from now, it expires. Default: 24 h after run_at."
+        None,
+        gt=0,
+        le=2 * _MONTH_S,
+        description="If it has not started so many seconds from now, it expires. Default: 24 h after run_at.",
     )
     timeout_s: float = Field(600, ge=1, le=3600, description="The limit of one attempt, from its start.")
     max_attempts: int = Field(5, ge=1, le=20, description="Tries in all, with growing pauses between them.")
@@ -155,7 +160,9 @@ def check(value: Any, catalog: Catalog) -> tuple[JobRequest, Deployment]:
         Problem: 422 that names every field at fault, or 409 for `cache.mode: only`.
     """
     if not isinstance(value, dict):
-        raise Problem("invalid_request", "A job request must be a JSON object.", errors=[Fault("", "Must be a JSON object.")])
+        raise Problem(
+            "invalid_request", "A job request must be a JSON object.", errors=[Fault("", "Must be a JSON object.")]
+        )
     try:
         request = JobRequest.model_validate(value)
     except ValidationError as error:

@@ -2,8 +2,9 @@
 
 import asyncio
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import uvicorn
 
@@ -61,7 +62,7 @@ class RunningApp:
         self.url = f"http://127.0.0.1:{self.port}"
         self._server = uvicorn.Server(server.config(app, grace_s=1))
 
-    async def __aenter__(self) -> "RunningApp":
+    async def __aenter__(self) -> Self:
         config = self._server.config
         if not config.loaded:
             config.load()
@@ -70,9 +71,12 @@ class RunningApp:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        # What `python -m api` does too: waits would outlast the server's patience.
-        hub = getattr(self.app.state.services, "hub", None)
-        if hub is not None:
-            hub.stop_waiting()
         self._server.should_exit = True
         await self._server.shutdown(sockets=[self._listener])
+
+
+async def until(condition: Callable[[], bool], seconds: float = 20) -> None:
+    """Wait until something in this process is so; it has no event to wait for."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.005)

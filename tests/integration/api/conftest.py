@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import pytest
+import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.answers import Answer, json_answer
@@ -51,7 +52,7 @@ def _key(*scopes: str, rpm: int | None = None) -> ApiKey:
     return ApiKey(uuid4(), uuid4(), frozenset(scopes), rpm)
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def edge() -> AsyncIterator[RunningApp]:
     keys = {
         TOKEN: _key("jobs:write", "jobs:read"),

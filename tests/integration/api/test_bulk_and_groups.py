@@ -101,7 +101,9 @@ async def test_the_idempotency_key_covers_the_whole(caller: Caller, store: Store
     assert await store.statuses() == {"queued": 5}
 
 
-async def test_a_group_is_cancelled_as_a_whole_and_completes_with_its_last_job(api: Api, caller: Caller, store: Store) -> None:
+async def test_a_group_is_cancelled_as_a_whole_and_completes_with_its_last_job(
+    api: Api, caller: Caller, store: Store
+) -> None:
     group = await caller.post("/v1/jobs/bulk", 202, [job_request(str(n)) for n in range(5)])
     process = await store.process()
     await process.succeed(*await process.claim(2))

@@ -8,6 +8,8 @@ import pytest
 from tests.integration.api.conftest import READER_TOKEN, SLOW_TOKEN, TOKEN
 from tests.support.raw_http import RawAnswer, RunningApp, exchange, read_answer
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 AUTH = f"authorization: Bearer {TOKEN}\r\n"
 JSON = "content-type: application/json\r\n"
 
@@ -38,7 +40,12 @@ ROWS = [
         415,
         "unsupported_media_type",
     ),
-    ("multipart is 415", post(headers=AUTH + "content-type: multipart/form-data; boundary=x\r\n"), 415, "unsupported_media_type"),
+    (
+        "multipart is 415",
+        post(headers=AUTH + "content-type: multipart/form-data; boundary=x\r\n"),
+        415,
+        "unsupported_media_type",
+    ),
     ("no content type is 415", post(headers=AUTH), 415, "unsupported_media_type"),
     (
         "another charset is 415",
@@ -61,7 +68,10 @@ ROWS = [
     ("a body too large by its length is 413", post(b"x" * 1_000_001), 413, "body_too_large"),
     (
         "a length too large is 413 before a byte arrived",
-        head(f"POST /v1/jobs HTTP/1.1\nhost: x\n{AUTH}{JSON}".replace("\r", "") + "content-length: 99999999999999999999\n\n"),
+        head(
+            f"POST /v1/jobs HTTP/1.1\nhost: x\n{AUTH}{JSON}".replace("\r", "")
+            + "content-length: 99999999999999999999\n\n"
+        ),
         400,
         "invalid_http",
     ),
@@ -89,7 +99,12 @@ ROWS = [
         400,
         "invalid_http",
     ),
-    ("two lengths are 400", head("POST /v1/jobs HTTP/1.1\nhost: x\ncontent-length: 2\ncontent-length: 3\n\n"), 400, "invalid_http"),
+    (
+        "two lengths are 400",
+        head("POST /v1/jobs HTTP/1.1\nhost: x\ncontent-length: 2\ncontent-length: 3\n\n"),
+        400,
+        "invalid_http",
+    ),
     ("a negative length is 400", head("POST /v1/jobs HTTP/1.1\nhost: x\ncontent-length: -1\n\n"), 400, "invalid_http"),
     ("a bare line feed is 400", b"GET /v1/jobs HTTP/1.1\nhost: x\n\n", 400, "invalid_http"),
     ("no Host is 400", get(host=""), 400, "invalid_host"),
@@ -113,7 +128,12 @@ ROWS = [
     ("an absolute target is 400", get("http://evil.example/v1/jobs"), 400, "invalid_http"),
     ("a target without a slash is 400", get("@host"), 400, "invalid_http"),
     ("OPTIONS of everything is 400", head("OPTIONS * HTTP/1.1\nhost: x\n\n"), 400, "invalid_http"),
-    ("PUT on a collection is 405", head("PUT /v1/jobs HTTP/1.1\nhost: x\ncontent-length: 0\n\n"), 405, "method_not_allowed"),
+    (
+        "PUT on a collection is 405",
+        head("PUT /v1/jobs HTTP/1.1\nhost: x\ncontent-length: 0\n\n"),
+        405,
+        "method_not_allowed",
+    ),
     ("a trailing slash is 404", post(path="/v1/jobs/"), 404, "not_found"),
     ("a double slash is 404", post(path="/v1//jobs"), 404, "not_found"),
     ("dots in the path are 404", get("/v1/../v1/jobs"), 404, "not_found"),
@@ -124,9 +144,24 @@ ROWS = [
     ("no Authorization is 401", post(headers=JSON), 401, "unauthorized"),
     ("another scheme is 401", post(headers=JSON + "authorization: Basic YTpi\r\n"), 401, "unauthorized"),
     ("an empty Authorization is 401", post(headers=JSON + "authorization:\r\n"), 401, "unauthorized"),
-    ("a token of 10 kB is 401", post(headers=JSON + "authorization: Bearer cc_" + "a" * 10_000 + "\r\n"), 401, "unauthorized"),
-    ("a token outside ASCII is 401", post(headers=JSON + "authorization: Bearer cc_\xe9" + "a" * 40 + "\r\n"), 401, "unauthorized"),
-    ("an unknown key is 401", post(headers=JSON + "authorization: Bearer cc_" + "z" * 40 + "\r\n"), 401, "unauthorized"),
+    (
+        "a token of 10 kB is 401",
+        post(headers=JSON + "authorization: Bearer cc_" + "a" * 10_000 + "\r\n"),
+        401,
+        "unauthorized",
+    ),
+    (
+        "a token outside ASCII is 401",
+        post(headers=JSON + "authorization: Bearer cc_\xe9" + "a" * 40 + "\r\n"),
+        401,
+        "unauthorized",
+    ),
+    (
+        "an unknown key is 401",
+        post(headers=JSON + "authorization: Bearer cc_" + "z" * 40 + "\r\n"),
+        401,
+        "unauthorized",
+    ),
     ("a key in the query is 401", post(headers=JSON, path=f"/v1/jobs?key={TOKEN}"), 401, "unauthorized"),
     ("two Authorizations are 400", post(headers=AUTH + AUTH + JSON), 400, "invalid_header"),
     ("a missing scope is 403", post(headers=JSON + f"authorization: Bearer {READER_TOKEN}\r\n"), 403, "missing_scope"),
@@ -165,7 +200,12 @@ async def test_a_chunked_body_is_cut_off_while_it_streams(edge: RunningApp) -> N
 
 async def test_a_client_that_waits_for_100_continue_is_refused_without_it(edge: RunningApp) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
-    writer.write(head(f"POST /v1/jobs HTTP/1.1\nhost: x\n{AUTH}{JSON}".replace("\r", "") + "expect: 100-continue\ncontent-length: 9000000\n\n"))
+    writer.write(
+        head(
+            f"POST /v1/jobs HTTP/1.1\nhost: x\n{AUTH}{JSON}".replace("\r", "")
+            + "expect: 100-continue\ncontent-length: 9000000\n\n"
+        )
+    )
     assert (await reader.readline()).startswith(b"HTTP/1.1 413")
     writer.close()
 
@@ -173,7 +213,11 @@ async def test_a_client_that_waits_for_100_continue_is_refused_without_it(edge: 
 async def test_a_request_behind_an_unread_body_is_never_run(edge: RunningApp) -> None:
     smuggled = post(headers=AUTH + JSON)
     reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
-    writer.write(head(f"POST /v1/jobs HTTP/1.1\nhost: x\n{JSON}".replace("\r", "") + f"content-length: {len(smuggled)}\n\n") + smuggled + smuggled)
+    writer.write(
+        head(f"POST /v1/jobs HTTP/1.1\nhost: x\n{JSON}".replace("\r", "") + f"content-length: {len(smuggled)}\n\n")
+        + smuggled
+        + smuggled
+    )
     answer = await read_answer(reader)
     assert (answer.status, answer.closed) == (401, True)
     assert await reader.read() == b""
@@ -224,7 +268,9 @@ async def test_a_sane_request_id_comes_back_and_an_odd_one_is_replaced(edge: Run
 async def test_the_callers_trace_goes_on_and_a_broken_one_starts_anew(edge: RunningApp) -> None:
     trace = "4bf92f3577b34da6a3ce929d0e0e4736"
     known = await exchange(edge.port, post(headers=AUTH + JSON + f"traceparent: 00-{trace}-00f067aa0ba902b7-01\r\n"))
-    broken = await exchange(edge.port, post(headers=AUTH + JSON + f"traceparent: 00-{'0' * 32}-00f067aa0ba902b7-01\r\n"))
+    broken = await exchange(
+        edge.port, post(headers=AUTH + JSON + f"traceparent: 00-{'0' * 32}-00f067aa0ba902b7-01\r\n")
+    )
     version, trace_id, span, flags = known.json()["trace"].split("-")
     assert (version, trace_id, flags) == ("00", trace, "01")
     assert span != "00f067aa0ba902b7"

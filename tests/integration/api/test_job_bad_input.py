@@ -1,11 +1,19 @@
 """The bad-input catalogue for job requests, lists and bulk: the named status, the field at fault, and no row written."""
 
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import pytest_asyncio
+from pydantic import SecretStr
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from tests.support.api import Caller, job_request
+from cli.stack.redis import EmbeddedRedis
+from core.database import connect
+from core.settings import Settings
+from tests.support.api import Api, Caller, job_request, running_api
 from tests.support.raw_http import exchange
 from tests.support.store import Store
 
@@ -28,6 +36,11 @@ def said(content: Any) -> dict[str, Any]:
 
 EMBED, RERANK = "/v1/embeddings", "/v1/rerank"
 HOOK = "https://example.com/hook"
+ROLE, CONTENT = "/body/messages/0/role", "/body/messages/0/content"
+DOCS, QUERY = "/body/documents", "/body/query"
+FIRST_EVENT, HEADERS = "/webhook/events/0", "/webhook/headers"
+BORN = {"url": HOOK, "events": ["job.born"]}
+OWN_HEADERS = {"url": HOOK, "headers": {"a": "b\r\nc: d"}}
 ROWS: list[tuple[str, Any, str, str]] = [
     ("an unknown field of ours", job_request(tenant_id="x"), "invalid_request", "/tenant_id"),
     ("a state from outside", job_request(state="succeeded"), "invalid_request", "/state"),
@@ -49,15 +62,15 @@ ROWS: list[tuple[str, Any, str, str]] = [
     ("a model that does not serve the operation", with_body(model="sim/embed"), "unsupported_endpoint", "/endpoint"),
     ("no messages", with_body(messages=[]), "invalid_request", "/body/messages"),
     ("messages that are a text", with_body(messages="hi"), "invalid_request", "/body/messages"),
-    ("a message without a role", with_body(messages=[{"content": "a"}]), "invalid_request", "/body/messages/0/role"),
-    ("a message with an unknown role", with_body(messages=[{"role": "root", "content": "a"}]), "invalid_request", "/body/messages/0/role"),
-    ("content that is a number", said(1), "invalid_request", "/body/messages/0/content"),
-    ("content parts without a type", said([{"text": "a"}]), "invalid_request", "/body/messages/0/content"),
+    ("a message without a role", with_body(messages=[{"content": "a"}]), "invalid_request", ROLE),
+    ("a message with an unknown role", with_body(messages=[{"role": "root", "content": "a"}]), "invalid_request", ROLE),
+    ("content that is a number", said(1), "invalid_request", CONTENT),
+    ("content parts without a type", said([{"text": "a"}]), "invalid_request", CONTENT),
     ("an empty prompt", said(""), "invalid_request", "/body"),
     ("a prompt of spaces", said(" \n\t\u00a0\u3000"), "invalid_request", "/body"),
     ("a prompt of zero-width characters", said("\u200b\u200d\ufeff\u2060"), "invalid_request", "/body"),
     ("a prompt of control characters", said("\x01\x1b\x7f"), "invalid_request", "/body"),
-    ("a prompt of millions of characters", said("a" * 9_000_000), "invalid_request", "/body/messages/0/content"),
+    ("a prompt of millions of characters", said("a" * 9_000_000), "invalid_request", CONTENT),
     ("max_tokens 0", with_body(max_tokens=0), "invalid_request", "/body/max_tokens"),
     ("max_tokens -1", with_body(max_tokens=-1), "invalid_request", "/body/max_tokens"),
     ("max_tokens of a billion", with_body(max_tokens=10**9), "invalid_request", "/body/max_tokens"),
@@ -69,8 +82,8 @@ ROWS: list[tuple[str, Any, str, str]] = [
     ("embeddings of an empty text", operation(EMBED, model="sim/embed", input=["a", ""]), "invalid_request", "/body/input"),
     ("embeddings of too many texts", operation(EMBED, model="sim/embed", input=["a"] * 2049), "invalid_request", "/body/input"),
     ("embeddings of an object", operation(EMBED, model="sim/embed", input={}), "invalid_request", "/body/input"),
-    ("reranking without documents", operation(RERANK, model="sim/rerank", query="a", documents=[]), "invalid_request", "/body/documents"),
-    ("reranking without a question", operation(RERANK, model="sim/rerank", query=" ", documents=["a"]), "invalid_request", "/body/query"),
+    ("reranking without documents", operation(RERANK, model="sim/rerank", query="a", documents=[]), "invalid_request", DOCS),
+    ("reranking without a query", operation(RERANK, model="sim/rerank", query=" ", documents=["a"]), "invalid_request", QUERY),
     ("run_at in the year 9999", job_request(run_at="9999-12-31T23:59:59Z"), "invalid_request", "/run_at"),
     ("run_at in 1970", job_request(run_at="1970-01-01T00:00:00Z"), "invalid_request", "/run_at"),
     ("run_at without a zone", job_request(run_at="2026-11-20T08:00:00"), "invalid_request", "/run_at"),
@@ -93,8 +106,8 @@ ROWS: list[tuple[str, Any, str, str]] = [
     ("a label named __proto__", job_request(metadata={"__proto__": "x"}), "invalid_request", "/metadata"),
     ("a label named $ne", job_request(metadata={"$ne": "x"}), "invalid_request", "/metadata"),
     ("a label that is an object", job_request(metadata={"a": {"b": "c"}}), "invalid_request", "/metadata/a"),
-    ("an unknown webhook event", job_request(webhook={"url": HOOK, "events": ["job.born"]}), "invalid_request", "/webhook/events/0"),
-    ("a webhook with headers of its own", job_request(webhook={"url": HOOK, "headers": {"a": "b\r\nc: d"}}), "invalid_request", "/webhook/headers"),
+    ("an unknown webhook event", job_request(webhook=BORN), "invalid_request", FIRST_EVENT),
+    ("a webhook with headers of its own", job_request(webhook=OWN_HEADERS), "invalid_request", HEADERS),
     ("a webhook without a URL", job_request(webhook={}), "invalid_request", "/webhook/url"),
     ("a webhook URL of 3 kB", job_request(webhook={"url": HOOK + "x" * 3000}), "invalid_request", "/webhook/url"),
     ("a concurrency key, which is not there yet", job_request(concurrency_key="a"), "invalid_request", "/concurrency_key"),
@@ -112,15 +125,41 @@ ROWS: list[tuple[str, Any, str, str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("request_body", "code", "pointer"), [row[1:] for row in ROWS], ids=[row[0][:60] for row in ROWS])
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def refusing(
+    module_database_url: str, redis_server: EmbeddedRedis, secret_key: str
+) -> AsyncIterator[tuple[Api, Caller, AsyncEngine]]:
+    """An API that is shared by requests of which none may leave a row."""
+    settings = Settings(
+        database_url=module_database_url,
+        redis_url=redis_server.url,
+        broker_url=redis_server.broker_url,
+        secret_key=SecretStr(secret_key),
+    )
+    owner = connect(settings, None, pool_size=2, name="test-owner")
+    async with running_api(settings, owner) as api:
+        yield api, await api.caller(), owner
+    await owner.dispose()
+
+
+async def rows_in(owner: AsyncEngine) -> int:
+    async with owner.connect() as connection:
+        return int((await connection.execute(text("SELECT count(*) FROM jobs"))).scalar_one())
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize(
+    ("request_body", "code", "pointer"), [row[1:] for row in ROWS], ids=[row[0][:60] for row in ROWS]
+)
 async def test_a_bad_job_request_is_422_and_names_its_fault(
-    caller: Caller, store: Store, request_body: Any, code: str, pointer: str
+    refusing: tuple[Api, Caller, AsyncEngine], request_body: Any, code: str, pointer: str
 ) -> None:
+    _, caller, owner = refusing
     answer = await caller.http.post("/v1/jobs", json=request_body)
     told = answer.json()
     assert (answer.status_code, told["error"]["code"]) == (422, code), told
     assert pointer in [fault["pointer"] for fault in told["errors"]], told["errors"]
-    assert await store.statuses() == {}
+    assert await rows_in(owner) == 0
 
 
 async def test_only_from_the_cache_is_409_while_there_is_none(caller: Caller, store: Store) -> None:
@@ -129,6 +168,7 @@ async def test_only_from_the_cache_is_409_while_there_is_none(caller: Caller, st
     assert await store.statuses() == {}
 
 
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize(
     "header",
     [
@@ -142,7 +182,8 @@ async def test_only_from_the_cache_is_409_while_there_is_none(caller: Caller, st
     ],
     ids=["empty", "empty in quotes", "256 characters", "10 kB", "outside ASCII", "with a tab", "twice"],
 )
-async def test_an_odd_idempotency_key_is_400(api: Any, caller: Caller, store: Store, header: str) -> None:
+async def test_an_odd_idempotency_key_is_400(refusing: tuple[Api, Caller, AsyncEngine], header: str) -> None:
+    api, caller, owner = refusing
     body = json.dumps(job_request()).encode()
     head = (
         f"POST /v1/jobs HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {caller.key}\r\ncontent-type: application/json\r\n"
@@ -150,9 +191,10 @@ async def test_an_odd_idempotency_key_is_400(api: Any, caller: Caller, store: St
     )
     answer = await exchange(api.port, head.encode("latin-1") + body)
     assert (answer.status, answer.json()["error"]["code"]) == (400, "invalid_header")
-    assert await store.statuses() == {}
+    assert await rows_in(owner) == 0
 
 
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize(
     "query",
     [
@@ -162,8 +204,8 @@ async def test_an_odd_idempotency_key_is_400(api: Any, caller: Caller, store: St
         "offset=1000000000000", "metadata=a", "metadata[a]=%00", "status=queued&status=failed",
     ],
 )  # fmt: skip
-async def test_an_odd_list_query_is_422(caller: Caller, query: str) -> None:
-    answer = await caller.http.get("/v1/jobs?" + query)
+async def test_an_odd_list_query_is_422(refusing: tuple[Api, Caller, AsyncEngine], query: str) -> None:
+    answer = await refusing[1].http.get("/v1/jobs?" + query)
     assert answer.status_code == 422, answer.text
 
 
@@ -192,7 +234,13 @@ async def test_an_odd_event_number_is_refused(caller: Caller, after: str) -> Non
 
 async def test_odd_conditions_and_ranges_are_ignored(caller: Caller) -> None:
     job = await caller.submit()
-    odd = {"if-match": '"x"', "range": "bytes=0-1", "accept": "image/png", "accept-encoding": "gzip," * 2000, "if-none-match": '"a", ,'}
+    odd = {
+        "if-match": '"x"',
+        "range": "bytes=0-1",
+        "accept": "image/png",
+        "accept-encoding": "gzip," * 2000,
+        "if-none-match": '"a", ,',
+    }
     answer = await caller.http.get(f"/v1/jobs/{job['id']}", headers=odd)
     assert answer.status_code == 200
     assert "content-encoding" not in answer.headers

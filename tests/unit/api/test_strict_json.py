@@ -12,7 +12,11 @@ from api.strict_json import MAX_DEPTH, deeper_than, parse, parse_body
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=12)
 SCALARS = (
-    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False) | TEXT
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXT
 )
 VALUES = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4), max_leaves=30
@@ -38,7 +42,9 @@ def code_of(raw: bytes) -> tuple[int, str]:
 
 
 @given(VALUES, st.booleans(), st.sampled_from([None, 1]))
-def test_every_proper_value_comes_back_as_the_standard_parser_reads_it(value: Any, ascii_only: bool, indent: int | None) -> None:
+def test_every_proper_value_comes_back_as_the_standard_parser_reads_it(
+    value: Any, ascii_only: bool, indent: int | None
+) -> None:
     text = json.dumps(value, ensure_ascii=ascii_only, indent=indent)
     if depth(value) <= MAX_DEPTH:
         assert parse(text.encode()) == json.loads(text) == value
