@@ -47,7 +47,6 @@ def broker_settings(settings: Settings) -> dict[str, Any]:
         "broker_connection_timeout": min(2.0, timeout),
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
-        "broker_pool_limit": 2,
         "task_serializer": "json",
         "accept_content": ["json"],
         "result_accept_content": ["json"],
@@ -72,6 +71,8 @@ def publisher(settings: Settings) -> Celery:
         {"socket_timeout": timeout, "socket_connect_timeout": timeout} if config["broker_transport_options"] else {}
     )
     config["broker_connection_timeout"] = timeout
+    # One thread publishes. (Flower deadlocks on a pool this small, so it is the publisher's alone.)
+    config["broker_pool_limit"] = 2
     app.conf.update(config)
     return app
 

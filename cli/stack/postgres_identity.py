@@ -125,7 +125,8 @@ def _copy_of(binaries: Path, place: Path) -> Path:
         shutil.copytree(binaries.parent, inside, symlinks=True, ignore=unneeded)
         if (libraries := package.with_name(f"{package.name}.libs")).is_dir():
             shutil.copytree(libraries, draft / libraries.name)
-        draft.chmod(0o755)
+        for folder in (draft, inside.parent):  # whatever the umask: the other user must get through
+            folder.chmod(0o755)
         draft.replace(copy)
     return copy / package.name / binaries.parent.name / "bin"
 
@@ -135,7 +136,9 @@ def _foreign_place(cluster: Path, user: pwd.struct_passwd) -> Path:
     note = cluster.with_name("postgres.path")
     if note.exists() and (kept := Path(note.read_text().strip())).is_dir():
         return kept
-    FOREIGN_ROOT.mkdir(mode=0o711, exist_ok=True)
+    if not FOREIGN_ROOT.exists():
+        FOREIGN_ROOT.mkdir()
+        FOREIGN_ROOT.chmod(0o711)  # to pass through, not to list; the umask must not take that away
     place = _owned_folder(FOREIGN_ROOT / secrets.token_hex(6), user)
     note.write_text(f"{place}\n")
     return place
