@@ -71,9 +71,9 @@ def kill(scenery: Scenery) -> None:
     seen = simulator.get(f"/stats?min_in_flight={CROWD}&wait_s=15&last=0").body
     ensure(seen["reached"], f"only {seen['in_flight']} of {CROWD} jobs ran at once")
     show.say(f"the simulator (no real model: sim/chat, {_LATENCY_MS / 1000:.0f} s an answer) holds {CROWD} requests")
-    victim, watch = scenery.stage.workers()[0], Stopwatch()
+    (victim, held), watch = scenery.stage.busiest_worker(), Stopwatch()
     os.kill(victim, signal.SIGKILL)
-    show.say(f"SIGKILL to worker process {victim}")
+    show.say(f"SIGKILL to worker process {victim}, which runs {held} of them")
     ended = wait_for_group(scenery, group, "finished", _PATIENCE_S).body
     show.good(f"all {CROWD} ended {watch.seconds:.1f} s after the kill: {json.dumps(ended['counts'])}")
     ensure(ended["counts"] == {"succeeded": CROWD}, f"the group ended as {ended['counts']}")

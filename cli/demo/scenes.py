@@ -55,7 +55,7 @@ def document(scenery: Scenery) -> None:
     answer = api.post_lines("/v1/jobs/bulk", [summary, chat("local/keypoints", text)])
     group = accepted(answer)
     show.say(f"street-trees.md, {len(text) / 1000:.0f} kB, for a summary and for key points: two jobs, one group")
-    show.good(f"POST /v1/jobs/bulk: 202 after {answer.ms:.1f} ms, {answer.headers['location']}")
+    show.good(f"POST /v1/jobs/bulk: 202 after {answer.ms:.1f} ms, the very first ones: {answer.headers['location']}")
     jobs = {job["model"]: job for job in api.pages(f"/v1/jobs?group_id={group['id']}")}
     ensure(len(jobs) == 2, f"the group should list two jobs, it lists {len(jobs)}")
     for model, job in jobs.items():

@@ -5,15 +5,19 @@ import shutil
 import signal
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from cli.demo.show import Show
 from cli.errors import CliError
-from cli.stack.folders import private_folder
-from cli.stack.lock import StackLock
+from cli.stack.folders import is_private, private_folder
+from cli.stack.leftovers import end_leftovers
+from cli.stack.lock import StackLock, current_holder
 from cli.stack.plan import UpOptions, make_plan
 from cli.stack.run import Stack
 from cli.stack.server import last_lines
@@ -36,13 +40,17 @@ model = "local/keypoints"
 provider = "local"
 """
 
-# A dead worker's jobs are taken over after 3 s instead of 15, so that the demo needn't wait.
+# A dead worker's jobs are taken over after 3 s instead of 15, so that the demo needn't wait. No worker has room for all 500
+# jobs of the last step, so that both have some.
 SETTINGS = {
     "COATCHECK_WORKER_LEASE_S": "3",
     "COATCHECK_WORKER_HEARTBEAT_S": "0.5",
     "COATCHECK_WORKER_SWEEP_S": "0.5",
     "COATCHECK_WORKER_GRACE_S": "1",
+    "COATCHECK_WORKER_MAX_IN_FLIGHT": "400",
 }
+_PREFIX = "coatcheck-demo-"
+_STARTING_S = 60.0
 _LOOK_S = 0.25
 _TOLD_LINES = 3
 
@@ -73,9 +81,9 @@ class Stage:
         """Where the simulator is."""
         return f"http://127.0.0.1:{self.stack.plan.simulator_port}"
 
-    def workers(self) -> list[int]:
-        """The process ids of the workers that run now."""
-        return self.stack.watch.pids().worker
+    def busiest_worker(self) -> tuple[int, int]:
+        """The worker with the most calls to the simulator under way: its process id, and how many they are."""
+        return max((_calls(pid, self.stack.plan.simulator_port), pid) for pid in self.stack.watch.pids().worker)[::-1]
 
     def logs(self) -> list[str]:
         """The end of each log that may say what went wrong."""
@@ -91,9 +99,10 @@ def throw_away_stack(show: Show) -> Iterator[Stage]:
     Raises what starting a stack raises: ServerFailed, PortTaken, FolderRefused, CliError.
     """
     _forget_other_stacks()
+    _remove_killed_demos()
     os.environ |= SETTINGS
     os.umask(0o077)
-    root = private_folder(Path(tempfile.mkdtemp(prefix="coatcheck-demo-")).resolve())
+    root = private_folder(Path(tempfile.mkdtemp(prefix=_PREFIX)).resolve())
     try:
         with _running(root, show) as stage:
             yield stage
@@ -128,9 +137,23 @@ def _running(root: Path, show: Show) -> Iterator[Stage]:
         lock.release()
 
 
+def _calls(pid: int, port: int | None) -> int:
+    connections = psutil.Process(pid).net_connections("tcp")
+    return sum(connection.raddr[1:] == (port,) and connection.status == "ESTABLISHED" for connection in connections)
+
+
 def _watch(stack: Stack, over: threading.Event) -> None:
     while not over.wait(_LOOK_S):
         stack.watch.look()
+
+
+def _remove_killed_demos() -> None:
+    """A demo that was killed (kill -9) could not clean up; the next one does."""
+    for folder in Path(tempfile.gettempdir()).resolve().glob(f"{_PREFIX}*"):
+        # One that is just starting has no lock yet.
+        if is_private(folder) and folder.stat().st_mtime < time.time() - _STARTING_S and current_holder(folder) is None:
+            end_leftovers(folder)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _forget_other_stacks() -> None:

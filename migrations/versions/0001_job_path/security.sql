@@ -14,7 +14,8 @@ BEGIN
             USING HINT = format('As a superuser run: CREATE ROLE %I NOLOGIN; GRANT %I TO %I;', role, role, current_user);
       END;
     END IF;
-    IF NOT pg_has_role(current_user, role, 'MEMBER') OR NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
+    -- From Postgres 16 on, whoever makes a role may grant it but not act as it. One that somebody else granted us stays as it is.
+    IF NOT pg_has_role(current_user, role, CASE WHEN current_setting('server_version_num')::int < 160000 THEN 'MEMBER' ELSE 'SET' END) THEN
       EXECUTE format('GRANT %I TO CURRENT_USER', role);
     END IF;
   END LOOP;
