@@ -19,7 +19,9 @@ def telling_failures() -> Iterator[None]:
         yield
     except SQLAlchemyError as error:
         cause = getattr(error, "orig", None) or error
-        raise CliError(f"the database refused: {str(cause).splitlines()[0]}") from None
+        hint = getattr(cause.__cause__ or cause, "hint", None)
+        advice = f" ({hint})" if hint else ""
+        raise CliError(f"the database refused: {str(cause).splitlines()[0]}{advice}") from None
     except (OSError, TimeoutError) as error:
         reason = (
             error.strerror if isinstance(error, OSError) and error.strerror else (str(error) or "no answer in time")

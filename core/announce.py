@@ -10,7 +10,7 @@ Channels and their messages:
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Collection, Iterable
 from contextlib import suppress
 from typing import Any, Final
 from uuid import UUID
@@ -18,6 +18,7 @@ from uuid import UUID
 import orjson
 import structlog
 from redis.asyncio import BlockingConnectionPool, Redis, UnixDomainSocketConnection
+from redis.asyncio.client import PubSub
 from redis.asyncio.connection import parse_url
 from redis.exceptions import RedisError
 
@@ -27,7 +28,10 @@ KEYS: Final = b"coatcheck:keys"
 DELTA: Final = b"coatcheck:delta:"
 
 REDIS_ERRORS: Final = (RedisError, OSError, TimeoutError)
+#: After so many seconds without a word a connection is asked whether it still lives; after twice as many it is given up.
+SILENCE_S: Final = 5.0
 _PAUSE_S: Final = 1.0
+_CANCEL_AGAIN_S: Final = 0.5
 _MOST_WAITING: Final = 10_000
 
 _log = structlog.get_logger(__name__)
@@ -48,6 +52,39 @@ def open_redis(url: str, timeout_s: float) -> "Redis":
         **options,
     )
     return Redis.from_pool(pool)  # which closes the pool with the client
+
+
+async def heard(pubsub: PubSub, silence_s: float = SILENCE_S) -> AsyncIterator[tuple[bytes, bytes]]:
+    """Yield (channel, data) of every message, for ever.
+
+    Raises:
+        TimeoutError: when the connection answers no ping. A half-open one takes pings without complaint and stays silent.
+        redis.exceptions.RedisError: when it breaks.
+    """
+    clock = asyncio.get_running_loop().time
+    spoke = asked = clock()
+    while True:
+        message = await pubsub.get_message(timeout=silence_s)
+        now = clock()
+        if message is not None:
+            spoke = now
+            if message["type"] == "message":
+                yield message["channel"], message["data"]
+        elif now - spoke >= 2 * silence_s:
+            raise TimeoutError("Redis answers no ping")
+        elif now - max(spoke, asked) >= silence_s:
+            asked = now
+            await pubsub.ping()
+
+
+async def end_tasks(tasks: Collection[asyncio.Task[None]]) -> None:
+    """Cancel ``tasks`` and wait until they are gone; redis-py may swallow a cancellation while it connects."""
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=_CANCEL_AGAIN_S)
+    await asyncio.gather(*tasks, return_exceptions=True)  # looks at what they raised, or asyncio would complain
 
 
 def delta_channel(job: UUID) -> bytes:
@@ -76,8 +113,7 @@ class Announcer:
         with suppress(*REDIS_ERRORS):
             async with asyncio.timeout(_PAUSE_S):
                 await self._publish()
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await end_tasks([self._task])
 
     def moved(self, jobs: Iterable[UUID]) -> None:
         """Say that ``jobs`` changed state."""

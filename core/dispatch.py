@@ -116,7 +116,7 @@ class Doorbell:
                 lanes = list(self._lanes)
                 self._lanes.clear()
             if self._publish(lanes):
-                # Under load a commit follows the other: one ring for several says as much and leaves the processor to the requests.
+                # Under load one commit follows the other: one ring for several says as much and costs less.
                 time.sleep(_GAP_S)
             else:
                 if self._stopping:

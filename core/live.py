@@ -17,7 +17,7 @@ from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from core.announce import DELTA, KEYS, MOVED, REDIS_ERRORS, delta_channel, split_ids
+from core.announce import DELTA, KEYS, MOVED, REDIS_ERRORS, SILENCE_S, delta_channel, end_tasks, heard, split_ids
 from core.store.failures import DATABASE_ERRORS
 from core.store.reading import read_states
 
@@ -103,15 +103,23 @@ class Hub:
         redis: where announcements arrive.
         poll_s: seconds between polls while Redis is there.
         poll_without_redis_s: seconds between polls while it is away.
+        silence_s: seconds after which a silent connection is asked whether it still lives.
     """
 
     def __init__(
-        self, engine: AsyncEngine, redis: "Redis", *, poll_s: float = 1.0, poll_without_redis_s: float = 0.25
+        self,
+        engine: AsyncEngine,
+        redis: "Redis",
+        *,
+        poll_s: float = 1.0,
+        poll_without_redis_s: float = 0.25,
+        silence_s: float = SILENCE_S,
     ) -> None:
         self._engine = engine
         self._redis = redis
         self._poll_s = poll_s
         self._poll_without_redis_s = poll_without_redis_s
+        self._silence_s = silence_s
         self._watches: dict[UUID, set[Watch]] = defaultdict(set)
         self._pubsub: PubSub | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -130,9 +138,7 @@ class Hub:
     async def stop(self) -> None:
         """Send all waiters home and stop."""
         self.stop_waiting()
-        for task in (*self._tasks, *self._subscriptions):
-            task.cancel()
-        await asyncio.gather(*self._tasks, *self._subscriptions, return_exceptions=True)
+        await end_tasks((*self._tasks, *self._subscriptions))
 
     def stop_waiting(self) -> None:
         """Wake every waiter with ``ShuttingDown``."""
@@ -195,13 +201,8 @@ class Hub:
                     await pubsub.subscribe(MOVED, KEYS, *streams)
                     self._pubsub = pubsub
                     self.redis_up = True
-                    while True:
-                        # Silence is checked with a ping: a half-open connection would stay silent for ever.
-                        message = await pubsub.get_message(timeout=5.0)
-                        if message is None:
-                            await pubsub.ping()
-                        elif message["type"] == "message":
-                            self._take(message["channel"], message["data"])
+                    async for channel, data in heard(pubsub, self._silence_s):
+                        self._take(channel, data)
             except REDIS_ERRORS as error:
                 if self.redis_up:
                     _log.warning("live_redis_away", error=type(error).__name__)

@@ -105,7 +105,6 @@ class WorkerSettings(BaseSettings):
     database_pool: int = Field(10, ge=3, description="Database connections of one worker process.")
     finish_max_jobs: int = Field(256, ge=1, description="Most results in one group commit.")
     delta_flush_ms: int = Field(100, ge=1, description="Streamed deltas reach the database at least this often.")
-    broker_liveness_s: float = Field(60.0, gt=0, description="A consumer silent for so long is said to be down.")
 
     @property
     def lease(self) -> timedelta:

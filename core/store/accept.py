@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from core.database import at_once, see_tenants, tenant_list
 from core.store.failures import DATABASE_ERRORS, StoreUnavailable, is_crossed, is_outage, was_closed
 from core.store.statements import statement
+from core.telemetry.metrics import COMMIT_JOBS
 
 
 @dataclass(slots=True)
@@ -216,6 +217,7 @@ class Committer:
                     raise
             outcomes = dict.fromkeys((job.id for job in jobs), accepted)
         self.commits += 1
+        COMMIT_JOBS.observe(len(jobs))
         return outcomes
 
     async def _store_keyed(self, jobs: list[NewJob]) -> dict[UUID, Accepted]:

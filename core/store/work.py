@@ -53,8 +53,8 @@ class Requeue:
     """A running job that goes back to the queue.
 
     Attributes:
-        outcome: ``retried``, ``handed_back`` (the attempt is not counted) or ``lost``.
-        last_seq: the number of the last event that the attempt told; None when nobody knows, and numbers are jumped over.
+        outcome: ``retried`` or ``handed_back`` (the attempt is not counted).
+        last_seq: the number of the last event that the attempt told.
         reset: deltas may have been shown that the next attempt will tell again.
     """
 
@@ -62,7 +62,7 @@ class Requeue:
     lease_no: int
     outcome: str
     reason: str
-    last_seq: int | None
+    last_seq: int
     delay_s: float = 0.0
     reset: bool = False
     error: str | None = None
@@ -171,6 +171,18 @@ async def store_deltas(engine: AsyncEngine, chunks: Sequence[DeltaChunk]) -> Non
 async def _store_chunks(connection: AsyncConnection, chunks: Sequence[DeltaChunk]) -> None:
     if chunks:
         await connection.execute(statement("store_deltas"), _columns(_CHUNK, chunks))
+
+
+async def abandon(engine: AsyncEngine, process_id: UUID, leases: Mapping[UUID, int]) -> None:
+    """Give up leases that this process holds by the database's books and not by its own."""
+    ordered = sorted(leases.items())
+    parameters = {
+        "process_id": process_id,
+        "id": [job for job, _ in ordered],
+        "lease_no": [lease for _, lease in ordered],
+    }
+    async with at_once(engine).connect() as connection:
+        await connection.execute(statement("abandon"), parameters)
 
 
 async def lose_orphans(engine: AsyncEngine, public_url: str, most: int = 500) -> tuple[Ended, set[str], int]:

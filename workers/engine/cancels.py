@@ -7,11 +7,10 @@ from uuid import UUID
 import structlog
 from redis.asyncio import Redis
 
-from core.announce import CANCELLED, REDIS_ERRORS, split_ids
+from core.announce import CANCELLED, REDIS_ERRORS, heard, split_ids
 
 _log = structlog.get_logger(__name__)
 _RECONNECT_S = 1.0
-_PING_S = 5.0
 
 
 async def listen_for_cancels(redis: Redis, abort: Callable[[list[UUID]], None]) -> None:
@@ -22,13 +21,8 @@ async def listen_for_cancels(redis: Redis, abort: Callable[[list[UUID]], None]) 
             async with redis.pubsub(ignore_subscribe_messages=True) as pubsub:
                 await pubsub.subscribe(CANCELLED)
                 away = False
-                while True:
-                    message = await pubsub.get_message(timeout=_PING_S)
-                    if message is None:
-                        # A half-open connection stays silent for ever; a ping finds out.
-                        await pubsub.ping()
-                    elif message["type"] == "message":
-                        abort(split_ids(message["data"]))
+                async for _, data in heard(pubsub):
+                    abort(split_ids(data))
         except REDIS_ERRORS as error:
             if not away:
                 _log.warning("cancel_channel_away", error=type(error).__name__)

@@ -17,14 +17,14 @@ import structlog
 import uvloop
 from sqlalchemy import Row
 
-from core.announce import Announcer, open_redis
+from core.announce import Announcer, end_tasks, open_redis
 from core.catalog import load
 from core.database import connect
 from core.dispatch import Doorbell, publisher
 from core.presence import Presence
 from core.settings import JOB_LANES, Settings, WebhookSettings, WorkerSettings
 from core.store.failures import DATABASE_ERRORS
-from core.store.work import Requeue, Room, claim, commit_outcomes
+from core.store.work import Room, abandon, claim
 from policies.catalog import Catalog
 from workers.engine.attempt import Attempts
 from workers.engine.cancels import listen_for_cancels
@@ -82,8 +82,9 @@ class Engine:
     def stop_claiming(self) -> None:
         """Claim nothing more; what runs goes on."""
         self._stopping = True
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._pause)
+        if self._loop is not None and self._thread.is_alive():
+            with suppress(RuntimeError):  # its loop has just ended
+                self._loop.call_soon_threadsafe(self._pause)
 
     def stop(self) -> None:
         """Finish what can finish within the grace period, hand back the rest, and end the thread."""
@@ -177,9 +178,7 @@ class Engine:
         return tasks
 
     async def _close(self, background: list[asyncio.Task[None]]) -> None:
-        for task in background:
-            task.cancel()
-        await asyncio.gather(*background, return_exceptions=True)
+        await end_tasks(background)
         for part in (self._deltas, self._finisher, self._announcer):
             await part.stop()
         for provider in self._providers.values():
@@ -242,13 +241,12 @@ class Engine:
 
     def _leases_strayed(self, strays: dict[UUID, int]) -> None:
         assert self._loop is not None  # noqa: S101 - the heartbeat starts on the loop
-        asyncio.run_coroutine_threadsafe(self._send_back(strays), self._loop)
+        asyncio.run_coroutine_threadsafe(self._abandon(strays), self._loop)
 
-    async def _send_back(self, strays: dict[UUID, int]) -> None:
+    async def _abandon(self, strays: dict[UUID, int]) -> None:
         _log.warning("stray_leases", jobs=len(strays))
-        moves = [Requeue(job, lease, "lost", "worker_lost", None, reset=True) for job, lease in strays.items()]
         with suppress(*DATABASE_ERRORS):
-            await commit_outcomes(self._engine, self.presence.id, [], moves, [], self._settings.public_url)
+            await abandon(self._engine, self.presence.id, strays)
 
     def _lease_ran_out(self) -> None:
         assert self._loop is not None  # noqa: S101 - the heartbeat starts on the loop

@@ -124,11 +124,12 @@ class Finisher:
 
     def _tell(self, batch: list[Outcome], committed: Committed) -> None:
         moved = committed.finished + committed.requeued
-        self._announcer.moved(moved)
+        # All of them: one that is missing may have been stored by an earlier commit whose answer was lost, or by the part of
+        # this one that came before a failure. Waiters should look either way.
+        self._announcer.moved(outcome.job.id for outcome in batch)
         if committed.deliveries:
             self._pushed()
         if len(moved) < len(batch):
-            # After an outage the rows may be there from the commit whose answer was lost; waiters should look either way.
             DROPPED.inc(len(batch) - len(moved))
             _log.info("outcomes_dropped", dropped=len(batch) - len(moved), of=len(batch))
         self._done(batch)
@@ -160,7 +161,7 @@ def _refused(outcome: Outcome) -> Finish:
         job.id,
         job.lease_no,
         "failed",
-        move.last_seq or job.event_seq,
+        move.last_seq,
         error=orjson.dumps(error).decode(),
         deployment=move.deployment,
         batch_size=job.batch_size,

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -9,7 +10,7 @@ import structlog
 
 from core import ids
 from core.announce import Announcer
-from core.store.work import Requeue
+from core.store.work import DeltaChunk, Requeue
 from core.telemetry.metrics import IN_FLIGHT
 from workers.engine.attempt import Attempts
 from workers.engine.deltas import DeltaStream, DeltaWriter
@@ -128,8 +129,14 @@ class Flight:
                 job.id, job.lease_no, "handed_back", "worker_stopping", stream.last_seq, reset=stream.streamed,
                 batch_size=job.batch_size,
             )  # fmt: skip
-        chunk = await self._deltas.settle(stream) if stream.streamed else None
-        self._submit(Outcome(job, move, chunk))
+        self._submit(Outcome(job, move, await self._last_chunk(stream)))
+
+    async def _last_chunk(self, stream: DeltaStream) -> DeltaChunk | None:
+        """The attempt is over: who cancels now comes too late, and the lease number tells what its outcome is worth."""
+        while stream.streamed:
+            with suppress(asyncio.CancelledError):
+                return await self._deltas.settle(stream)
+        return None
 
     def _leave(self, job: Job) -> None:
         self._slots.give_back(job.lane, job.model, job.tenant_id, job.body_bytes)

@@ -1,6 +1,5 @@
--- Sends running jobs back to the queue: after a failed attempt (retried), when a worker stops (handed_back: not counted), or when
--- a worker finds that it lost track of them (lost).
---   arrays sorted by id: id, lease_no, outcome, reason, error, delay_s, last_seq (null: unknown, jump), reset (deltas were shown already), deployment,
+-- Sends running jobs back to the queue: after a failed attempt (retried) or when a worker stops (handed_back: not counted).
+--   arrays sorted by id: id, lease_no, outcome, reason, error, delay_s, last_seq, reset (deltas were shown already), deployment,
 --   ttft_ms, batch_size; process_id
 -- Returns the jobs that went back; guarded by the lease number as finish.sql is.
 WITH input AS (
@@ -15,7 +14,7 @@ back AS (
     attempts = j.attempts - (i.outcome = 'handed_back')::integer,
     run_at = CASE WHEN i.delay_s > 0 THEN now() + make_interval(secs => i.delay_s) ELSE j.run_at END,
     expires_at = greatest(j.expires_at, now() + make_interval(secs => i.delay_s)),
-    event_seq = coalesce(i.last_seq, j.event_seq + 1000000) + 1 + i.reset::integer
+    event_seq = i.last_seq + 1 + i.reset::integer
   FROM input i
   WHERE j.id = i.id AND j.status = 'running' AND j.lease_no = i.lease_no
   RETURNING j.id, j.tenant_id, j.lane, j.model, j.priority, j.run_at, j.event_seq, j.lease_no, j.attempts, j.started_at,

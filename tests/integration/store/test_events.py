@@ -6,7 +6,7 @@ import orjson
 
 from core.store.moves import resubmit
 from core.store.reading import read_events, read_states
-from core.store.work import DeltaChunk, Finish, Requeue, commit_outcomes, lose_orphans, store_deltas
+from core.store.work import DeltaChunk, Finish, Requeue, abandon, commit_outcomes, lose_orphans, store_deltas
 from tests.support.store import PUBLIC_URL, RESULT, Store
 
 
@@ -80,8 +80,8 @@ async def test_numbers_rise_through_retries_losses_and_resubmission(store: Store
     await lose_orphans(store.worker, PUBLIC_URL)
     worker = await store.process()
     [claimed] = await worker.claim()
-    stray = Requeue(job, claimed.lease_no, "lost", "worker_lost", None, reset=True)
-    await worker.commit([], [stray])
+    await abandon(store.worker, worker.id, {job: claimed.lease_no})
+    await lose_orphans(store.worker, PUBLIC_URL)
     await worker.fail(*await worker.claim())
     await resubmit(store.api, tenant, job, PUBLIC_URL)
     await store.cancel(tenant, job)

@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 from core.lifecycle import Status
 from core.store.moves import cancel_jobs, delete_job, resubmit
 from core.store.reading import read_attempts
-from core.store.work import Finish, Requeue, expire_late, glance, let_in_due, lose_orphans
+from core.store.work import Finish, Requeue, abandon, expire_late, glance, let_in_due, lose_orphans
 from tests.support.store import ERROR, PUBLIC_URL, RESULT, Store, new_job
 
 
@@ -197,6 +197,19 @@ class TestLose:
         assert await store.outcomes(job) == ["lost", "lost"]
         assert await store.places(job) == []
         assert (await store.events(job))[-1][1] == "job.failed"
+
+    async def test_a_job_that_its_living_worker_lost_track_of_is_taken_with_the_attempt_counted(
+        self, store: Store
+    ) -> None:
+        job = await store.add(await store.tenant(), max_attempts=1)
+        worker = await store.process()
+        [claimed] = await worker.claim()
+        await abandon(store.worker, worker.id, {job: claimed.lease_no + 1})
+        assert (await lose_orphans(store.worker, PUBLIC_URL))[2] == 0
+        await abandon(store.worker, worker.id, {job: claimed.lease_no})
+        assert (await lose_orphans(store.worker, PUBLIC_URL))[2] == 1
+        assert orjson.loads((await store.job(job)).error)["code"] == "attempts_exhausted"
+        assert (await worker.succeed(claimed)).finished == []
 
     async def test_sweepers_at_the_same_time_take_each_job_once(self, store: Store) -> None:
         tenant = await store.tenant()
