@@ -1,17 +1,20 @@
 """Connections to Postgres: who we are on them, how long we wait, and whose rows we may see."""
 
 from collections.abc import Iterable
-from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
+from weakref import WeakKeyDictionary
 
-from sqlalchemy import text
+from sqlalchemy import Engine, event, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
+from core.direct import DirectPool
 from core.settings import Settings
 
 Role = Literal["coatcheck_api", "coatcheck_worker"]
+
+_DIRECT: WeakKeyDictionary[Engine, DirectPool] = WeakKeyDictionary()
 
 _SCOPE = text("SELECT set_config('app.tenants', :tenants, true)")
 
@@ -34,7 +37,7 @@ def connect(settings: Settings, role: Role | None, *, pool_size: int, name: str)
     Args:
         settings: where the database is and how long to wait for it.
         role: the NOLOGIN role that migrations made for this kind of process.
-        pool_size: most connections at once; 0 opens one per use.
+        pool_size: most connections at once, half of them for single statements; 0 or 1 opens one per use.
         name: what ``pg_stat_activity`` shows.
     """
     server_settings = {
@@ -51,27 +54,29 @@ def connect(settings: Settings, role: Role | None, *, pool_size: int, name: str)
         "timeout": settings.database_connect_timeout_s,
         "command_timeout": settings.statement_timeout_s + 5,
     }
-    if pool_size == 0:
-        return create_async_engine(
-            settings.database_url, poolclass=NullPool, connect_args=connect_args, json_deserializer=str
-        )
-    return create_async_engine(
-        settings.database_url,
-        pool_size=pool_size,
-        max_overflow=0,
-        pool_timeout=settings.database_connect_timeout_s,
-        pool_use_lifo=True,
-        pool_recycle=1800,
-        connect_args=connect_args,
-        # JSON goes through as text: most of it is never looked into on its way from the table to the caller.
-        json_deserializer=str,
+    pool: dict[str, Any] = {"poolclass": NullPool}
+    if pool_size > 1:
+        pool = {
+            "pool_size": pool_size - pool_size // 2,
+            "max_overflow": 0,
+            "pool_timeout": settings.database_connect_timeout_s,
+            "pool_use_lifo": True,
+            "pool_recycle": 1800,
+        }
+    # JSON goes through as text: most of it is never looked into on its way from the table to the caller.
+    engine = create_async_engine(settings.database_url, connect_args=connect_args, json_deserializer=str, **pool)
+    _, options = engine.dialect.create_connect_args(engine.url)
+    beside = DirectPool(
+        dict(options) | connect_args, most=max(1, pool_size // 2), wait_s=settings.database_connect_timeout_s
     )
+    _DIRECT[engine.sync_engine] = beside
+    event.listen(engine.sync_engine, "engine_disposed", lambda _: beside.terminate())
+    return engine
 
 
-@lru_cache(maxsize=32)
-def at_once(engine: AsyncEngine) -> AsyncEngine:
-    """Return ``engine`` for single statements: each is a transaction of its own, one round trip instead of three or four."""
-    return engine.execution_options(isolation_level="AUTOCOMMIT")
+def direct(engine: AsyncEngine) -> DirectPool:
+    """Return the connections beside ``engine`` for single statements: each is a transaction of its own, one round trip."""
+    return _DIRECT[engine.sync_engine]
 
 
 def tenant_list(tenants: Iterable[UUID]) -> str:

@@ -10,8 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core import ids
-from core.database import at_once
-from core.store.statements import statement
+from core.store.statements import fetch
 
 _LEAVE = text("DELETE FROM processes WHERE id = :id AND NOT EXISTS (SELECT FROM running WHERE process_id = :id)")
 _ALIVE = text("SELECT id, kind, host, pid, lanes, metrics, health FROM processes WHERE lease_until > now() ORDER BY id")
@@ -39,9 +38,7 @@ class Presence:
             "metrics": metrics,
             "health": orjson.dumps(health).decode(),
         }
-        async with at_once(engine).connect() as connection:
-            rows = await connection.execute(statement("heartbeat"), parameters)
-            return {row.job_id: row.lease_no for row in rows}
+        return {row.job_id: row.lease_no for row in await fetch(engine, "heartbeat", parameters)}
 
     async def leave(self, engine: AsyncEngine) -> None:
         """Say goodbye; jobs still held keep the row until its lease runs out."""

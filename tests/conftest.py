@@ -55,11 +55,11 @@ def redis_server() -> Iterator[EmbeddedRedis]:
 
 
 @pytest.fixture
-def redis(redis_server: EmbeddedRedis) -> Iterator[EmbeddedRedis]:
+def redis(redis_server: EmbeddedRedis) -> EmbeddedRedis:
     """The run's Redis, empty."""
     with Redis.from_url(redis_server.url) as client:
         client.flushall()
-    yield redis_server
+    return redis_server
 
 
 @pytest.fixture(scope="session")

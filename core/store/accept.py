@@ -13,9 +13,10 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from core.database import at_once, see_tenants, tenant_list
-from core.store.failures import DATABASE_ERRORS, StoreUnavailable, is_crossed, is_outage, was_closed
-from core.store.statements import statement
+from core.database import see_tenants, tenant_list
+from core.direct import NotConnected
+from core.store.failures import DATABASE_ERRORS, StoreUnavailable, is_crossed, is_outage
+from core.store.statements import fetch, statement
 from core.telemetry.metrics import COMMIT_JOBS
 
 
@@ -72,22 +73,23 @@ class _Pending:
 
 # Longer, and the caller would rather ask again with the same idempotency key.
 _SETTLE_S: Final = 5.0
+_ACCEPT_S: Final = 8.0
 _COLUMNS: Final = (
     "id", "tenant_id", "endpoint", "model", "lane", "priority", "body", "stream", "metadata", "webhook", "cache_options",
     "group_id", "max_attempts", "timeout_s", "ttl_s", "run_at", "expires_at", "request_id", "traceparent",
 )  # fmt: skip
 
 
-async def insert_jobs(
-    connection: AsyncConnection, jobs: Sequence[NewJob], *, tenants: Iterable[UUID] | None = None
-) -> datetime:
-    """Store ``jobs`` and queue them; return their ``created_at``. One statement, so it may be a transaction of its own.
-
-    ``tenants`` are those whose rows may be written; by default those of the jobs.
-    """
+def accepting(jobs: Sequence[NewJob], tenants: Iterable[UUID] | None = None) -> dict[str, Any]:
+    """Return the parameters of ``accept.sql``; ``tenants`` are those whose rows may be written, by default those of the jobs."""
     columns: dict[str, Any] = {name: [getattr(job, name) for job in jobs] for name in _COLUMNS}
     columns["tenants"] = tenant_list(tenants if tenants is not None else (job.tenant_id for job in jobs))
-    created_at: datetime = (await connection.execute(statement("accept"), columns)).scalar_one()
+    return columns
+
+
+async def insert_jobs(connection: AsyncConnection, jobs: Sequence[NewJob]) -> datetime:
+    """Store ``jobs`` and queue them within a transaction; return their ``created_at``."""
+    created_at: datetime = (await connection.execute(statement("accept"), accepting(jobs))).scalar_one()
     return created_at
 
 
@@ -165,7 +167,7 @@ class Committer:
 
         Raises:
             StoreUnavailable: nothing was stored (or nobody can tell: try again with the same idempotency key).
-            sqlalchemy.exc.DBAPIError: the database refuses this very row.
+            asyncpg.PostgresError: the database refuses this very row.
         """
         pending = _Pending(job, asyncio.get_running_loop().create_future())
         self._pending.append(pending)
@@ -206,15 +208,14 @@ class Committer:
             outcomes = await self._store_keyed(jobs)
         else:
             ordered = sorted(jobs, key=lambda job: job.id)
-            async with at_once(self._engine).connect() as connection:
-                try:
-                    accepted = Accepted(created_at=await insert_jobs(connection, ordered))
-                except DATABASE_ERRORS as error:
-                    # The statement is its own commit. Only a connection that was dead before it was used tells for sure that
-                    # nothing arrived.
-                    if is_outage(error) and not was_closed(error):
-                        raise _UnknownOutcome from error
-                    raise
+            try:
+                [row] = await fetch(self._engine, "accept", accepting(ordered), within_s=_ACCEPT_S)
+            except DATABASE_ERRORS as error:
+                # The statement is its own commit. Only where no connection could be had it is sure that nothing arrived.
+                if is_outage(error) and not isinstance(error, NotConnected):
+                    raise _UnknownOutcome from error
+                raise
+            accepted = Accepted(created_at=row.created_at)
             outcomes = dict.fromkeys((job.id for job in jobs), accepted)
         self.commits += 1
         COMMIT_JOBS.observe(len(jobs))

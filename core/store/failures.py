@@ -34,13 +34,6 @@ def is_outage(error: BaseException) -> bool:
     return state[:2] in _OUTAGE_CLASSES or state in _OUTAGE_STATES
 
 
-def was_closed(error: BaseException) -> bool:
-    """Tell whether the connection was known to be closed before the statement was sent: the server has seen nothing of it."""
-    original = error.orig if isinstance(error, DBAPIError) else error
-    cause = getattr(original, "__cause__", None)
-    return any(isinstance(each, asyncpg.InterfaceError) and "closed" in str(each) for each in (original, cause))
-
-
 def is_crossed(error: BaseException) -> bool:
     """Tell whether ``error`` is a deadlock or a serialization failure: the same transaction may be run again at once."""
     return _sqlstate(error) in _CROSSED

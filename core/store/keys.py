@@ -16,16 +16,14 @@ from sqlalchemy import insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from core import ids
-from core.database import at_once
 from core.secrets import TENANT_WEBHOOK, SecretBox, new_webhook_secret
+from core.store.statements import fetch
 from core.tables import api_keys, tenants
 
 SCOPES: Final = ("jobs:write", "jobs:read", "admin")
 DEFAULT_SCOPES: Final = ("jobs:write", "jobs:read")
 KEY_PREFIX: Final = "cc_"
 _SHOWN: Final = 10
-
-_BY_HASH = text("SELECT id, tenant_id, scopes, requests_per_minute, token_hash FROM api_key_by_hash(:hash)")
 
 
 @dataclass(slots=True, frozen=True)
@@ -70,8 +68,8 @@ def hash_key(key: str) -> bytes:
 async def authenticate(engine: AsyncEngine, key: str) -> ApiKey | None:
     """Return who presents ``key``; None when nobody does, or no longer."""
     digest = hash_key(key)
-    async with at_once(engine).connect() as connection:
-        row = (await connection.execute(_BY_HASH, {"hash": digest})).first()
+    rows = await fetch(engine, "read_key", {"hash": digest})
+    row = rows[0] if rows else None
     if row is None or not hmac.compare_digest(bytes(row.token_hash), digest):
         return None
     return ApiKey(row.id, row.tenant_id, frozenset(row.scopes), row.requests_per_minute)

@@ -6,8 +6,8 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from core.database import at_once, see_tenants, tenant_list
-from core.store.statements import statement
+from core.database import see_tenants, tenant_list
+from core.store.statements import fetch, statement
 
 
 async def _rows(
@@ -22,9 +22,8 @@ async def _rows_at_once(
     engine: AsyncEngine, tenants: Iterable[UUID], name: str, **parameters: object
 ) -> Sequence[Mapping[Any, Any]]:
     """Run a statement that names its tenants itself: one round trip, for what is read often."""
-    async with at_once(engine).connect() as connection:
-        result = await connection.execute(statement(name), {"tenants": tenant_list(tenants), **parameters})
-        return result.mappings().all()
+    rows: Sequence[Any] = await fetch(engine, name, {"tenants": tenant_list(tenants), **parameters})
+    return rows
 
 
 async def read_job(engine: AsyncEngine, tenant_id: UUID, job: UUID) -> Mapping[Any, Any] | None:

@@ -6,12 +6,11 @@ from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from core.database import at_once
+from core.direct import Row
 from core.store.endings import Ended, end
-from core.store.statements import statement
+from core.store.statements import fetch, statement
 
 
 @dataclass(slots=True, frozen=True)
@@ -100,7 +99,7 @@ def _columns(names: Sequence[str], rows: Sequence[Any]) -> dict[str, list[Any]]:
     return {name: [getattr(row, name) for row in rows] for name in names}
 
 
-async def claim(engine: AsyncEngine, lane: str, process_id: UUID, room: Room) -> Sequence[Row[Any]]:
+async def claim(engine: AsyncEngine, lane: str, process_id: UUID, room: Room) -> list[Row]:
     """Claim the next jobs of ``lane`` for a process, as far as there is ``room``."""
     models = {model: slots for model, slots in room.models.items() if slots > 0}
     if not models or room.most < 1:
@@ -117,8 +116,7 @@ async def claim(engine: AsyncEngine, lane: str, process_id: UUID, room: Room) ->
     if room.full_tenants:
         name = "claim_beside"
         parameters["full"] = list(room.full_tenants)
-    async with at_once(engine).connect() as connection:
-        return (await connection.execute(statement(name), parameters)).all()
+    return await fetch(engine, name, parameters)
 
 
 async def commit_outcomes(
@@ -152,9 +150,7 @@ async def commit_outcomes(
 
 
 async def _finish_plain(engine: AsyncEngine, process_id: UUID, finishes: Sequence[Finish]) -> list[UUID]:
-    async with at_once(engine).connect() as connection:
-        rows = await connection.execute(statement("finish"), _finishing(process_id, finishes, plain=True))
-        return [row.id for row in rows]
+    return [row.id for row in await fetch(engine, "finish", _finishing(process_id, finishes, plain=True))]
 
 
 def _finishing(process_id: UUID, finishes: Sequence[Finish], *, plain: bool) -> dict[str, Any]:
@@ -164,8 +160,7 @@ def _finishing(process_id: UUID, finishes: Sequence[Finish], *, plain: bool) -> 
 
 async def store_deltas(engine: AsyncEngine, chunks: Sequence[DeltaChunk]) -> None:
     """Store chunks of streamed deltas of running jobs."""
-    async with at_once(engine).connect() as connection:
-        await _store_chunks(connection, chunks)
+    await fetch(engine, "store_deltas", _columns(_CHUNK, chunks))
 
 
 async def _store_chunks(connection: AsyncConnection, chunks: Sequence[DeltaChunk]) -> None:
@@ -181,8 +176,7 @@ async def abandon(engine: AsyncEngine, process_id: UUID, leases: Mapping[UUID, i
         "id": [job for job, _ in ordered],
         "lease_no": [lease for _, lease in ordered],
     }
-    async with at_once(engine).connect() as connection:
-        await connection.execute(statement("abandon"), parameters)
+    await fetch(engine, "abandon", parameters)
 
 
 async def lose_orphans(engine: AsyncEngine, public_url: str, most: int = 500) -> tuple[Ended, set[str], int]:
@@ -220,8 +214,7 @@ class Glance:
 
 async def glance(engine: AsyncEngine, lanes: Sequence[str]) -> Glance:
     """Look whether a sweep has anything to do, and which of ``lanes`` hold ready jobs of which models."""
-    async with at_once(engine).connect() as connection:
-        row = (await connection.execute(statement("glance"))).one()
+    [row] = await fetch(engine, "glance", {})
     models: dict[str, set[str]] = {}
     for lane, model in zip(row.lanes, row.models, strict=True):
         if lane in lanes:

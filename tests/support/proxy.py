@@ -49,11 +49,14 @@ class Catch:
     Args:
         needle: bytes that the message contains.
         forward: whether the server gets it; its answer is held back either way.
+        after: bytes that the same connection must have sent before or with it.
     """
 
-    def __init__(self, needle: bytes, *, forward: bool) -> None:
+    def __init__(self, needle: bytes, *, forward: bool, after: bytes = b"") -> None:
         self.needle = needle
         self.forward = forward
+        self.after = after
+        self.suspect: Link | None = None
         self.caught: Future[None] = Future()
         self.verdict: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
         self.link: Link | None = None
@@ -104,11 +107,11 @@ class Proxy:
 
         self._call(change())
 
-    def catch(self, needle: bytes, *, forward: bool) -> Catch:
+    def catch(self, needle: bytes, *, forward: bool, after: bytes = b"") -> Catch:
         """Catch the next client message with ``needle``; the answer, or the message itself, waits for ``release``."""
 
         async def arm() -> Catch:
-            self._catch = Catch(needle, forward=forward)
+            self._catch = Catch(needle, forward=forward, after=after)
             return self._catch
 
         return self._call(arm())
@@ -194,7 +197,11 @@ class Proxy:
 
     async def _on_request(self, link: Link, data: bytes) -> bool:
         catch = self._catch
-        if catch is None or catch.link is not None or catch.needle not in data:
+        if catch is None or catch.link is not None:
+            return True
+        if catch.after in data:
+            catch.suspect = link
+        if catch.suspect is not link or catch.needle not in data:
             return True
         catch.link = link
         return catch.forward or await self._hold(catch)

@@ -21,7 +21,7 @@ from workers.engine.slots import Slots
 _log = structlog.get_logger(__name__)
 _DATABASE_PAUSE_S = 0.5
 # With a backlog and most slots taken, wait for a sixteenth of them to come free: a claim per finished job would spend more on
-# claiming than on the jobs. This is a count, not a time: it never delays a process that has room.
+# claiming than on the jobs. The sweep insists on fewer, so that slow jobs don't keep the free slots beside them empty for long.
 _REFILL = 16
 _CLAIMS_UNSHARED = 8
 _SHOWN_IDS = 8
@@ -74,10 +74,12 @@ class LaneClaimer:
         self._claiming = asyncio.Lock()
         self._backlog = False
         self._unshared = 0
+        self._insist = False
         self.paused = False
 
-    def wake(self) -> None:
-        """Look for work soon."""
+    def wake(self, *, insist: bool = False) -> None:
+        """Look for work soon; ``insist`` for a single free slot too."""
+        self._insist = self._insist or insist
         self._wake.set()
 
     def slot_freed(self) -> None:
@@ -158,10 +160,10 @@ class LaneClaimer:
         return await self._claim(self.lane, Room(room.most, room.body_bytes, room.models))
 
     def _worth_it(self) -> bool:
-        capacity = self._slots.capacity(self.lane)
-        return not self._backlog or self._slots.free(self.lane) >= min(
-            max(1, capacity // _REFILL), self._slots.claim_limit
-        )
+        insist, self._insist = self._insist, False
+        # By what this lane holds, not by what it might hold: a lane that lives on its reserved slots takes them one by one.
+        few = max(1, self._slots.by_lane[self.lane] // _REFILL)
+        return insist or not self._backlog or self._slots.free(self.lane) >= min(few, self._slots.claim_limit)
 
     def _may_be_more(self, room: Room, jobs: Sequence[Job], limits: Mapping[str, int]) -> bool:
         """Tell whether a limit, and not the end of the queue, ended the claim."""

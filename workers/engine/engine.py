@@ -41,6 +41,7 @@ from workers.webhooks.claimer import WebhookClaimer
 
 _log = structlog.get_logger(__name__)
 _STRANGERS_AT_ONCE = 16
+_CLOSE_S = 2.0
 
 
 class Engine:
@@ -186,7 +187,10 @@ class Engine:
         await asyncio.to_thread(self._heartbeat.stop)
         await asyncio.to_thread(self._doorbell.stop)
         await self._redis.aclose()
-        await self._engine.dispose()
+        with suppress(TimeoutError):
+            # A database that has stopped answering must not keep the process from ending.
+            async with asyncio.timeout(_CLOSE_S):
+                await self._engine.dispose()
 
     def _part_ended(self, task: asyncio.Task[None]) -> None:
         """A part that breaks would be a worker that looks alive and does nothing: better to stop and be started anew."""
@@ -214,7 +218,7 @@ class Engine:
     def _found(self, lanes: Mapping[str, frozenset[str]]) -> None:
         self._strangers = frozenset().union(*lanes.values()) - set(self.catalog.models)
         for lane in lanes:
-            self._wake(lane)
+            self._claimers[lane].wake(insist=True)
 
     def _wake(self, lane: str) -> None:
         if lane in self._claimers:

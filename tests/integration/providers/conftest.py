@@ -1,30 +1,17 @@
 import dataclasses
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 
 from core.catalog import simulated
 from policies.catalog import Deployment
-from tests.support.simulator import RunningSimulator, running_simulator
+from tests.support.simulator import RunningSimulator
 from workers.providers.openai import OpenAIProvider
 from workers.providers.protocol import Call, Delta, Reply
 
 KEY = "sk-test-0123456789abcdef"
 CHAT = "/v1/chat/completions"
-
-
-@pytest.fixture(scope="session")
-def simulator_process() -> Iterator[RunningSimulator]:
-    with running_simulator() as simulator:
-        yield simulator
-
-
-@pytest.fixture
-def simulator(simulator_process: RunningSimulator) -> Iterator[RunningSimulator]:
-    simulator_process.reset()
-    yield simulator_process
-    simulator_process.reset()
 
 
 @pytest.fixture

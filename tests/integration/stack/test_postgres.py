@@ -4,6 +4,7 @@ import shutil
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import asyncpg
@@ -13,6 +14,14 @@ import pytest
 from cli.stack.folders import remove_socket_folder
 from cli.stack.postgres import EmbeddedPostgres
 from cli.stack.server import ServerFailed, is_alive
+
+
+@pytest.fixture
+def strict_umask() -> Iterator[None]:
+    """As `coatcheck up` sets it."""
+    before = os.umask(0o077)
+    yield
+    os.umask(before)
 
 
 def ask(server: EmbeddedPostgres, query: str, user: str = "coatcheck", database: str = "coatcheck") -> object:
@@ -129,7 +138,7 @@ def test_variables_for_other_postgres_servers_are_ignored(folder: Path, monkeypa
 
 
 def test_root_without_namespaces_hands_it_to_another_user_and_keeps_its_own_folders_shut(
-    folder: Path, as_root: None
+    folder: Path, as_root: None, strict_umask: None
 ) -> None:
     with EmbeddedPostgres(folder, isolation="user") as server:
         assert ask(server, "select 1") == 1

@@ -4,16 +4,15 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
-from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core import ids
 from core.store.work import Room
+from tests.support.jobs import claimed_row
+from tests.support.waiting import eventually
 from workers.engine.claims import LaneClaimer
 from workers.engine.job import Job
 from workers.engine.slots import Slots
@@ -22,26 +21,29 @@ TENANT, OTHER = UUID(int=1), UUID(int=2)
 LIMITS = {"m": 1000}
 
 
-def row(tenant: UUID = TENANT, model: str = "m", body_bytes: int = 10) -> Any:
-    now = datetime.now(UTC)
-    return SimpleNamespace(
-        id=ids.new_id(), tenant_id=tenant, endpoint="/v1/chat/completions", model=model, lane="default", body="{}",
-        stream=False, max_attempts=5, attempts=1, lease_no=1, timeout_s=60.0, created_at=now, run_at=now, started_at=now,
-        event_seq=2, body_bytes=body_bytes, group_id=None, webhook=None, request_id=None, traceparent=None,
-    )  # fmt: skip
+def row(tenant: UUID = TENANT, model: str = "m") -> Any:
+    return claimed_row(tenant_id=tenant, model=model)
 
 
 class Desk:
     """A lane's claimer with its queue, its running jobs and what it rang."""
 
-    def __init__(self, *, most: int = 8, claim_limit: int = 4, limits: dict[str, int] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        most: int = 8,
+        claim_limit: int = 4,
+        limits: dict[str, int] | None = None,
+        lanes: tuple[str, ...] = ("default",),
+        reserved: int = 0,
+    ) -> None:
         self.queue: deque[Any] = deque()
         self.running: deque[Job] = deque()
         self.rooms: list[Room] = []
         self.rung = 0
         self.error: Exception | None = None
         self.limits = limits or LIMITS
-        self.slots = Slots(("default",), most=most, reserved=0, body_bytes=10_000, claim_limit=claim_limit)
+        self.slots = Slots(lanes, most=most, reserved=reserved, body_bytes=10_000, claim_limit=claim_limit)
         self.claimer = LaneClaimer(
             "default", self.slots, limits=lambda: self.limits, claim=self._claim, start=self._start, ring=self._ring
         )
@@ -53,7 +55,8 @@ class Desk:
         if self.error is not None:
             error, self.error = self.error, None
             raise error
-        left, taken = dict(room.models), []
+        left = dict(room.models)
+        taken: list[Any] = []
         for waiting in list(self.queue):
             if len(taken) < room.most and left.get(waiting.model, 0) and waiting.tenant_id not in room.full_tenants:
                 left[waiting.model] -= 1
@@ -129,15 +132,49 @@ async def test_a_saturated_model_is_claimed_again_when_a_slot_of_it_comes_free()
         assert not desk.queue
 
 
+async def test_a_lane_refills_its_reserved_slots_one_by_one_while_another_lane_holds_the_rest() -> None:
+    async with Desk(most=64, claim_limit=64, lanes=("default", "bulk"), reserved=4).open() as desk:
+        for _ in range(60):
+            desk.slots.take("bulk", "b", OTHER, 1)
+        desk.queue.extend(row() for _ in range(20))
+        desk.claimer.wake()
+        await settled()
+        assert len(desk.running) == 4
+        for left in range(15, 11, -1):
+            desk.finish()
+            await settled()
+            assert (len(desk.running), len(desk.queue)) == (4, left)
+
+
+async def test_a_full_lane_waits_for_a_few_slots_but_not_beyond_the_next_sweep() -> None:
+    """A claim for every single slot would cost more than the jobs; a lane full of slow jobs must not wait for long either."""
+    async with Desk(most=64, claim_limit=64).open() as desk:
+        desk.queue.extend(row() for _ in range(100))
+        desk.claimer.wake()
+        await settled()
+        claims = len(desk.rooms)
+        desk.finish(2)
+        await settled()
+        assert (len(desk.rooms), len(desk.running)) == (claims, 62)
+        desk.claimer.wake(insist=True)
+        await settled()
+        assert len(desk.running) == 64
+        desk.finish(4)
+        await settled()
+        assert len(desk.running) == 64
+
+
 async def test_a_database_that_is_away_is_asked_again() -> None:
     async with Desk().open() as desk:
         desk.error = ConnectionRefusedError()
         desk.queue.append(row())
         report = await desk.claimer.claim_now()
         assert report.note == "database not available"
-        async with asyncio.timeout(10):
-            while desk.queue:
-                await asyncio.sleep(0.01)
+
+        async def empty() -> bool:
+            return not desk.queue
+
+        await eventually(empty)
 
 
 async def test_a_paused_claimer_takes_nothing() -> None:
@@ -154,8 +191,10 @@ async def test_a_claim_under_way_when_pausing_still_starts_its_jobs() -> None:
     async with Desk().open() as desk:
         desk.queue.append(row())
         desk.claimer.wake()
-        while not desk.rooms:
+        for _ in range(5):
             await asyncio.sleep(0)
+            if desk.rooms:
+                break
         await desk.claimer.settle()
         assert len(desk.running) == 1
 

@@ -2,17 +2,15 @@
 
 import asyncio
 import itertools
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core import ids
 from core.store.work import DeltaChunk
+from tests.support.jobs import claimed_job
 from workers.engine.deltas import DeltaStream
-from workers.engine.job import Job
 from workers.providers.protocol import Delta
 
 
@@ -28,15 +26,6 @@ class Shown:
         self.deltas_shown += zip(itertools.count(first_seq), deltas, strict=False)
 
 
-def job(event_seq: int = 2) -> Job:
-    now = datetime.now(UTC)
-    return Job(
-        id=ids.new_id(), tenant_id=ids.new_id(), endpoint="/v1/chat/completions", model="m", lane="default", body="{}",
-        stream=True, max_attempts=5, attempt=1, lease_no=4, timeout_s=60, created_at=now, run_at=now, started_at=now,
-        event_seq=event_seq, body_bytes=2, batch_size=1, plain=True, request_id=None, traceparent=None,
-    )  # fmt: skip
-
-
 def spread(chunks: list[DeltaChunk]) -> list[tuple[int, dict[str, Any]]]:
     told = []
     for chunk in chunks:
@@ -50,8 +39,10 @@ def spread(chunks: list[DeltaChunk]) -> list[tuple[int, dict[str, Any]]]:
 @given(steps=st.lists(st.sampled_from(["add", "flush", "turn"]), max_size=60), first=st.integers(1, 10**6))
 def test_stored_and_shown_deltas_carry_the_same_numbers(steps: list[str], first: int) -> None:
     async def work() -> None:
-        shown, changed, chunks = Shown(), [], []
-        stream = DeltaStream(job(first), shown, changed.append)  # type: ignore[arg-type]
+        shown = Shown()
+        changed: list[DeltaStream] = []
+        chunks: list[DeltaChunk | None] = []
+        stream = DeltaStream(claimed_job(event_seq=first, stream=True, lease_no=4), shown, changed.append)  # type: ignore[arg-type]
         texts = []
         for number, step in enumerate(steps):
             if step == "add":
@@ -77,7 +68,7 @@ def test_stored_and_shown_deltas_carry_the_same_numbers(steps: list[str], first:
 
 async def test_deltas_of_one_read_go_out_as_one_message() -> None:
     shown = Shown()
-    stream = DeltaStream(job(), shown, lambda _: None)  # type: ignore[arg-type]
+    stream = DeltaStream(claimed_job(stream=True), shown, lambda _: None)  # type: ignore[arg-type]
     for text in "abc":
         stream.add(Delta(text, None))
     assert shown.messages == 0
@@ -87,7 +78,7 @@ async def test_deltas_of_one_read_go_out_as_one_message() -> None:
 
 
 async def test_nothing_new_is_no_chunk() -> None:
-    stream = DeltaStream(job(), Shown(), lambda _: None)  # type: ignore[arg-type]
+    stream = DeltaStream(claimed_job(stream=True), Shown(), lambda _: None)  # type: ignore[arg-type]
     assert stream.take_chunk() is None
     stream.add(Delta("a", None))
     assert stream.take_chunk() is not None
