@@ -21,7 +21,7 @@ from core.dispatch import Doorbell, publisher
 from core.live import Hub
 from core.presence import Presence
 from core.settings import ApiSettings, Settings, WebhookSettings
-from core.store.accept import Committer
+from core.store.committer import Committer
 from core.store.failures import DATABASE_ERRORS
 from core.store.keys import ApiKey, authenticate
 from core.telemetry import metrics

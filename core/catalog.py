@@ -45,7 +45,7 @@ def load(path: str | Path, simulator_url: str | None = None) -> Catalog:
     try:
         document = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise CatalogError([_syntax_problem(file, error)]) from None
+        raise CatalogError([_syntax_problem(file, text, error)]) from None
     catalog, problems = parse(document, cores=os.cpu_count() or 2)
     if problems:
         lines = _table_lines(text)
@@ -78,13 +78,16 @@ def missing_keys(catalog: Catalog, environment: Mapping[str, str]) -> list[str]:
     return sorted(name for name in wanted if not environment.get(name, "").strip())
 
 
-def _syntax_problem(file: Path, error: Exception) -> str:
+def _syntax_problem(file: Path, text: str, error: Exception) -> str:
     if isinstance(error, RecursionError):
         return f"{file}:1: is not TOML: nested too deeply"
-    at = re.search(r"\s*\(at line (\d+), column \d+\)", str(error))
-    if at is None:  # "at end of document"
+    at = re.search(r"\s*\(at (?:line (\d+), column \d+|end of document)\)", str(error))
+    if at is None:
         return f"{file}: is not TOML: {error}"
-    return f"{file}:{at[1]}: is not TOML: {str(error).replace(at[0], '')}"
+    line, reason = int(at[1] or len(text.splitlines()) or 1), str(error).replace(at[0], "")
+    if "Illegal character '\\n'" in reason or reason == "Unterminated string":
+        reason = "a text is not closed; probably a quotation mark is missing at the end of the line"
+    return f"{file}:{line}: is not TOML: {reason}"
 
 
 def _where(problem: Problem) -> str:

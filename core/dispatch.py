@@ -6,11 +6,12 @@ last ring is still on the way is rung once more, not a hundred times.
 
 import threading
 import time
+from contextlib import suppress
 from typing import Any, Final
 
 import structlog
 from celery import Celery
-from kombu.exceptions import OperationalError
+from kombu.utils.uuid import uuid
 
 from core.settings import Settings
 from core.telemetry.metrics import DOORBELLS
@@ -18,6 +19,7 @@ from core.telemetry.metrics import DOORBELLS
 CLAIM_TASK: Final = "coatcheck.claim"
 _PAUSE_S: Final = 1.0
 _GAP_S: Final = 0.002
+_EXPIRES_S: Final = 600
 
 _log = structlog.get_logger(__name__)
 
@@ -71,8 +73,6 @@ def publisher(settings: Settings) -> Celery:
         {"socket_timeout": timeout, "socket_connect_timeout": timeout} if config["broker_transport_options"] else {}
     )
     config["broker_connection_timeout"] = timeout
-    # One thread publishes. (Flower deadlocks on a pool this small, so it is the publisher's alone.)
-    config["broker_pool_limit"] = 2
     app.conf.update(config)
     return app
 
@@ -85,6 +85,7 @@ class Doorbell:
         self._lanes: dict[str, None] = {}
         self._wake = threading.Condition()
         self._stopping = False
+        self._producer: Any = None
         self._thread = threading.Thread(target=self._run, name="doorbell", daemon=True)
         self.up = True
 
@@ -127,14 +128,37 @@ class Doorbell:
     def _publish(self, lanes: list[str]) -> bool:
         try:
             for lane in lanes:
-                self._app.send_task(CLAIM_TASK, args=(lane,), queue=lane, retry=False, ignore_result=True, expires=600)
-        except (OperationalError, OSError, TimeoutError) as error:
-            self._note(up=False, error=type(error).__name__)
+                self._send(lane)
         except Exception as error:  # noqa: BLE001 - a broker's client may raise anything, and rings may be lost
+            self._hang_up()
             self._note(up=False, error=type(error).__name__)
         else:
             self._note(up=True)
         return self.up
+
+    def _send(self, lane: str) -> None:
+        """Publish one ring on a connection of this thread's own: what ``send_task`` does, without its pools and look-ups."""
+        if self._producer is None:
+            self._producer = self._app.amqp.Producer(self._app.connection_for_write(), auto_declare=False)
+        message = self._app.amqp.as_task_v2(uuid(), CLAIM_TASK, args=(lane,), expires=_EXPIRES_S, ignore_result=True)
+        self._producer.publish(
+            message.body,
+            # The default exchange goes by the queue's name alone: there is no binding that could get lost.
+            exchange="",
+            routing_key=lane,
+            serializer="json",
+            headers=message.headers,
+            delivery_mode=1,
+            retry=False,
+            **message.properties,
+        )
+
+    def _hang_up(self) -> None:
+        if self._producer is not None:
+            connection = self._producer.connection
+            self._producer = None
+            with suppress(Exception):
+                connection.collect()
 
     def _note(self, *, up: bool, error: str | None = None) -> None:
         DOORBELLS.labels("rung" if up else "lost").inc()

@@ -73,7 +73,6 @@ def render_job(row: Mapping[Any, Any], public_url: str, queue_position: int | No
 
 def render_group(row: Mapping[Any, Any]) -> dict[str, Any]:
     """Return the Group of ``api.md`` for a row of ``read_groups.sql``."""
-    counts = {status: count for status, count in orjson.loads(row["counts"]).items() if count}
     ended = "completed" if row["cancelled_at"] is None else "cancelled"
     cost = row["cost_usd"]
     return {
@@ -81,7 +80,7 @@ def render_group(row: Mapping[Any, Any]) -> dict[str, Any]:
         "object": "group",
         "status": "running" if row["finished_at"] is None else ended,
         "total": row["total"],
-        "counts": counts,
+        "counts": _json(row["counts"]),
         "created_at": moment(row["created_at"]),
         "finished_at": moment(row["finished_at"]),
         "usage": _json(row["usage"]),

@@ -185,6 +185,8 @@ running = Table(
     Column("model", Text, nullable=False),
     Column("lease_no", Integer, nullable=False),
     Column("process_id", Uuid, nullable=False, index=True),
+    Column("deployment", Text),
+    Column("batch_size", Integer),
     _moment("claimed_at", default=True),
 )
 

@@ -27,7 +27,8 @@ class Room:
 class Finish:
     """An attempt that ended its job. JSON fields are text; ``last_seq`` is the number of the last event it told.
 
-    ``plain`` says that the job is in no group and has no webhook URL of its own: most end with one statement.
+    ``error`` is the job's, ``attempt_error`` the attempt's own where it differs. ``plain`` says that the job is in no group and
+    has no webhook URL of its own: most end with one statement.
     """
 
     id: UUID
@@ -44,6 +45,7 @@ class Finish:
     deployment: str | None = None
     ttft_ms: float | None = None
     batch_size: int | None = None
+    attempt_error: str | None = None
     plain: bool = False
 
 
@@ -99,8 +101,13 @@ def _columns(names: Sequence[str], rows: Sequence[Any]) -> dict[str, list[Any]]:
     return {name: [getattr(row, name) for row in rows] for name in names}
 
 
-async def claim(engine: AsyncEngine, lane: str, process_id: UUID, room: Room) -> list[Row]:
-    """Claim the next jobs of ``lane`` for a process, as far as there is ``room``."""
+async def claim(
+    engine: AsyncEngine, lane: str, process_id: UUID, room: Room, deployments: Mapping[str, str] | None = None
+) -> list[Row]:
+    """Claim the next jobs of ``lane`` for a process, as far as there is ``room``.
+
+    ``deployments`` names what will serve each model, for the books of attempts that never end.
+    """
     models = {model: slots for model, slots in room.models.items() if slots > 0}
     if not models or room.most < 1:
         return []
@@ -111,6 +118,7 @@ async def claim(engine: AsyncEngine, lane: str, process_id: UUID, room: Room) ->
         "bytes": room.body_bytes,
         "model": list(models),
         "room": list(models.values()),
+        "deployment": [(deployments or {}).get(model) for model in models],
     }
     name = "claim"
     if room.full_tenants:

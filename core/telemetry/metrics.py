@@ -11,6 +11,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from core.settings import JOB_LANES
+
 disable_created_metrics()  # type: ignore[no-untyped-call]
 REGISTRY: Final = CollectorRegistry()
 
@@ -85,7 +87,8 @@ def merge(pages: Iterable[tuple[str, str]], depths: Iterable[tuple[str, int, flo
                     merged.add_sample(sample.name, {**sample.labels, "process": process}, sample.value)
     depth = Metric("coatcheck_queue_depth", "Ready jobs waiting for a worker.", "gauge")
     age = Metric("coatcheck_queue_age_seconds", "Age of the oldest ready job.", "gauge")
-    for lane, count, oldest in depths:
+    # An empty lane is a zero, not a gap: alerts must be able to tell the two apart.
+    for lane, (count, oldest) in (dict.fromkeys(JOB_LANES, (0, 0.0)) | {lane: (n, s) for lane, n, s in depths}).items():
         depth.add_sample(depth.name, {"lane": lane}, count)
         age.add_sample(age.name, {"lane": lane}, oldest)
     return generate_latest(_Page([*families.values(), depth, age]))

@@ -1,6 +1,7 @@
 """One attempt at a job: find its deployment, call it within the time limit, turn what happened into an outcome."""
 
 import random
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from core.telemetry.traces import child_traceparent
 from policies.backoff import retry_delay
 from policies.catalog import Catalog, Deployment
 from workers.engine.deltas import DeltaStream
+from workers.engine.deployments import DeploymentStats
 from workers.engine.job import Job
 from workers.providers.protocol import Call, Delta, Provider, ProviderError, Reply, UpstreamTiming
 
@@ -29,10 +31,14 @@ class Attempts:
     Args:
         catalog: returns the catalog in force.
         providers: by the provider names of the catalog.
+        stats: told how each call went.
     """
 
-    def __init__(self, catalog: Callable[[], Catalog], providers: Mapping[str, Provider]) -> None:
+    def __init__(
+        self, catalog: Callable[[], Catalog], providers: Mapping[str, Provider], stats: DeploymentStats
+    ) -> None:
         self._catalog = catalog
+        self._stats = stats
         self._providers = providers
         self._rng = random.Random()
 
@@ -66,7 +72,19 @@ class Attempts:
             headers=_headers(job),
         )
         on_delta: Callable[[Delta], None] | None = stream.add if job.stream else None
-        return await self._providers[deployment.provider].call(call, on_delta)
+        self._stats.began(deployment.name)
+        began = time.monotonic()
+        try:
+            reply = await self._providers[deployment.provider].call(call, on_delta)
+        except ProviderError as error:
+            error.upstream_ms = (time.monotonic() - began) * 1000
+            if error.retryable:
+                self._stats.failed(deployment.name)
+            raise
+        finally:
+            self._stats.ended(deployment.name)
+        self._stats.answered(deployment.name, reply.timing)
+        return reply
 
     def _succeeded(self, job: Job, deployment: Deployment, stream: DeltaStream, reply: Reply) -> Finish | Requeue:
         try:
@@ -111,12 +129,15 @@ class Attempts:
                 job.id, job.lease_no, "retried", error.code, stream.last_seq, delay_s=delay, reset=stream.streamed,
                 error=_json(details), deployment=name, batch_size=job.batch_size,
             )  # fmt: skip
+        ending, own = details, None
         if error.retryable:
-            message = f"Gave up after {job.attempt} attempts; the last one: {error.code}: {error.message}"
-            details = _error("attempts_exhausted", message, error)
+            tries = "1 attempt" if job.attempt == 1 else f"{job.attempt} attempts"
+            message = f"Gave up after {tries}; the last one: {error.code}: {error.message}"
+            ending, own = _error("attempts_exhausted", message, error), details
+        timing = _timing(job, UpstreamTiming(upstream_ms=error.upstream_ms))
         return Finish(
-            job.id, job.lease_no, "failed", stream.last_seq, error=_json(details),
-            route=_json(_route(job, deployment)) if deployment else None, timing=_json(_timing(job, UpstreamTiming())),
+            job.id, job.lease_no, "failed", stream.last_seq, error=_json(ending), attempt_error=_json(own),
+            route=_json(_route(job, deployment)) if deployment else None, timing=_json(timing),
             deployment=name, batch_size=job.batch_size, plain=job.plain,
         )  # fmt: skip
 

@@ -30,6 +30,7 @@ from workers.engine.attempt import Attempts
 from workers.engine.cancels import listen_for_cancels
 from workers.engine.claims import ClaimReport, LaneClaimer
 from workers.engine.deltas import DeltaWriter
+from workers.engine.deployments import DeploymentStats
 from workers.engine.finisher import Finisher
 from workers.engine.flight import Flight
 from workers.engine.heartbeat import Heartbeat
@@ -53,6 +54,7 @@ class Engine:
         self._webhooks = webhooks
         self.catalog: Catalog = load(settings.catalog, settings.simulator_url)
         self.lanes = tuple(lane for lane in worker.lanes if lane in JOB_LANES)
+        self._stats = DeploymentStats()
         self.presence = Presence("worker", worker.lanes, worker.lease_s)
         self._strangers: frozenset[str] = frozenset()
         self._stopping = False
@@ -137,7 +139,7 @@ class Engine:
             pushed=self._pushed,
         )  # fmt: skip
         self._flight = Flight(
-            self._slots, Attempts(lambda: self.catalog, self._providers), self._deltas, self._announcer,
+            self._slots, Attempts(lambda: self.catalog, self._providers, self._stats), self._deltas, self._announcer,
             submit=self._finisher.submit, freed=self._freed,
         )  # fmt: skip
         self._claimers = {lane: self._claimer(lane) for lane in self.lanes}
@@ -208,7 +210,8 @@ class Engine:
         if not self._heartbeat.valid:
             # Claims under a lease that may have run out would be taken away again at once.
             return []
-        return await claim(self._engine, lane, self.presence.id, room)
+        served = {deployment.model: deployment.name for deployment in self.catalog.deployments}
+        return await claim(self._engine, lane, self.presence.id, room, served)
 
     def _limits(self) -> Mapping[str, int]:
         known = {deployment.model: deployment.max_concurrency for deployment in self.catalog.deployments}
@@ -257,7 +260,11 @@ class Engine:
         self._loop.call_soon_threadsafe(self._flight.abort_all)
 
     def _health(self) -> dict[str, object]:
-        return {"in_flight": self._slots.in_flight, "doorbell": self._doorbell.up}
+        return {
+            "in_flight": self._slots.in_flight,
+            "doorbell": self._doorbell.up,
+            "deployments": self._stats.report(),
+        }
 
     def _pause(self) -> None:
         for claimer in self._claimers.values():

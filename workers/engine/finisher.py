@@ -15,7 +15,7 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.announce import Announcer
-from core.store.failures import DATABASE_ERRORS, is_crossed, is_outage
+from core.store.failures import is_crossed, is_outage
 from core.store.work import Committed, DeltaChunk, Finish, Requeue, commit_outcomes
 from core.telemetry.metrics import DROPPED
 from workers.engine.job import Job
@@ -100,7 +100,7 @@ class Finisher:
         while True:
             try:
                 committed = await self._store(batch)
-            except DATABASE_ERRORS as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, no outcome may be lost with a broken task
                 if not (is_crossed(error) or is_outage(error)):
                     await self._isolate(batch, error)
                     return

@@ -11,7 +11,7 @@ import structlog
 from core import ids
 from core.announce import Announcer
 from core.store.work import DeltaChunk, Requeue
-from core.telemetry.metrics import IN_FLIGHT
+from core.telemetry.metrics import ATTEMPTS, IN_FLIGHT
 from workers.engine.attempt import Attempts
 from workers.engine.deltas import DeltaStream, DeltaWriter
 from workers.engine.finisher import Outcome
@@ -91,6 +91,7 @@ class Flight:
             if current is None or (leases is not None and current.job.lease_no != leases[job_id]):
                 continue
             _log.info("attempt_aborted", job_id=ids.encode(ids.JOB, job_id))
+            ATTEMPTS.labels(current.job.model, "aborted", "").inc()
             self.leases.pop(job_id, None)
             # A task that is cancelled before its first step never gets to clean up after itself; by the next turn it has begun.
             asyncio.get_running_loop().call_soon(current.task.cancel)

@@ -85,6 +85,8 @@ class ProviderError(Exception):
         self.retryable = retryable
         self.retry_after_s = retry_after_s
         self.upstream_status = upstream_status
+        #: How long the call took until it failed, in milliseconds; None when there was none. Set by the engine.
+        self.upstream_ms: float | None = None
 
     def __repr__(self) -> str:
         return f"ProviderError({self.code!r}, {self.message!r}, retryable={self.retryable})"

@@ -38,8 +38,9 @@ started AS (
   RETURNING j.*, k.body_bytes
 ),
 leased AS (
-  INSERT INTO running (job_id, tenant_id, lane, model, lease_no, process_id)
-  SELECT s.id, s.tenant_id, s.lane, s.model, s.lease_no, CAST(:process_id AS uuid) FROM started s
+  INSERT INTO running (job_id, tenant_id, lane, model, lease_no, process_id, deployment, batch_size)
+  SELECT s.id, s.tenant_id, s.lane, s.model, s.lease_no, CAST(:process_id AS uuid), w.deployment, count(*) OVER ()
+  FROM started s JOIN wanted w ON w.model = s.model
 ),
 told AS (
   INSERT INTO job_events (job_id, seq, last_seq, tenant_id, type, data)

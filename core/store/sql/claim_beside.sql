@@ -3,7 +3,7 @@
 -- It walks the tenants with turns ahead of the lane's clock instead of the lane, so that a passed-over tenant's hundred
 -- thousand waiting jobs cost nothing.
 WITH wanted AS (
-  SELECT * FROM unnest(CAST(:model AS text[]), CAST(:room AS integer[])) AS w (model, room)
+  SELECT * FROM unnest(CAST(:model AS text[]), CAST(:room AS integer[]), CAST(:deployment AS text[])) AS w (model, room, deployment)
 ),
 turns AS MATERIALIZED (
   SELECT t.job_id, t.tenant_id, t.model, t.tag

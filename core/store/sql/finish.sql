@@ -1,14 +1,16 @@
 -- Ends attempts for good: running -> succeeded | failed, guarded by the lease number.
 --   arrays sorted by id: id, lease_no, status, result, error, usage, cost_usd, route, cache, timing, last_seq (the number of
---   the last event that the attempt told), deployment, ttft_ms, batch_size; process_id
+--   the last event that the attempt told), deployment, ttft_ms, batch_size, attempt_error (where it is not the job's); process_id
 --   plain: pass over jobs whose tenant has webhook endpoints, because their events belong into the same commit
 -- Returns what ended; a row that is missing belongs to somebody else by now, and its result is dropped.
 WITH input AS (
   SELECT * FROM unnest(
     CAST(:id AS uuid[]), CAST(:lease_no AS integer[]), CAST(:status AS text[]), CAST(:result AS text[]), CAST(:error AS text[]),
     CAST(:usage AS text[]), CAST(:cost_usd AS numeric[]), CAST(:route AS text[]), CAST(:cache AS text[]), CAST(:timing AS text[]),
-    CAST(:last_seq AS integer[]), CAST(:deployment AS text[]), CAST(:ttft_ms AS double precision[]), CAST(:batch_size AS integer[]))
-  AS t (id, lease_no, status, result, error, usage, cost_usd, route, cache, timing, last_seq, deployment, ttft_ms, batch_size)
+    CAST(:last_seq AS integer[]), CAST(:deployment AS text[]), CAST(:ttft_ms AS double precision[]), CAST(:batch_size AS integer[]),
+    CAST(:attempt_error AS text[]))
+  AS t (id, lease_no, status, result, error, usage, cost_usd, route, cache, timing, last_seq, deployment, ttft_ms, batch_size,
+        attempt_error)
 ),
 ended AS (
   UPDATE jobs j SET status = i.status, result = i.result::json, error = i.error::jsonb, usage = i.usage::jsonb,
@@ -18,7 +20,7 @@ ended AS (
   WHERE j.id = i.id AND j.status = 'running' AND j.lease_no = i.lease_no
     AND NOT (:plain AND EXISTS (SELECT FROM webhook_endpoints w WHERE w.tenant_id = j.tenant_id AND w.enabled))
   RETURNING j.id, j.tenant_id, j.group_id, j.webhook, j.status, j.event_seq, j.lease_no, j.attempts, j.started_at, i.deployment,
-    i.ttft_ms, i.batch_size, i.error, i.usage, i.cost_usd
+    i.ttft_ms, i.batch_size, coalesce(i.attempt_error, i.error) AS error, i.usage, i.cost_usd
 ),
 freed AS (DELETE FROM running r USING ended e WHERE r.job_id = e.id),
 tried AS (

@@ -3,12 +3,12 @@
 -- A worker that streamed may have shown deltas that were never stored, so its numbers are jumped over.
 -- Returns the jobs taken, with their new status.
 WITH lost AS (
-  SELECT r.job_id, r.lease_no, r.process_id FROM running r
+  SELECT r.job_id, r.lease_no, r.process_id, r.deployment, r.batch_size FROM running r
   WHERE NOT EXISTS (SELECT FROM processes p WHERE p.id = r.process_id AND p.lease_until > now())
   ORDER BY r.job_id LIMIT :most
 ),
 locked AS MATERIALIZED (
-  SELECT j.id, l.process_id, j.attempts >= j.max_attempts AS spent, j.stream FROM lost l JOIN jobs j ON j.id = l.job_id
+  SELECT j.id, l.process_id, l.deployment, l.batch_size, j.attempts >= j.max_attempts AS spent, j.stream FROM lost l JOIN jobs j ON j.id = l.job_id
   WHERE j.status = 'running' AND j.lease_no = l.lease_no
   ORDER BY j.id FOR UPDATE OF j SKIP LOCKED
 ),
@@ -20,13 +20,14 @@ taken AS (
     event_seq = CASE WHEN k.stream THEN j.event_seq + 1000001 ELSE j.event_seq END + 1
   FROM locked k WHERE j.id = k.id
   RETURNING j.id, j.tenant_id, j.group_id, j.lane, j.model, j.priority, j.status, j.webhook, j.event_seq, j.lease_no, j.attempts,
-    j.started_at, j.stream, octet_length(j.body::text) AS body_bytes, k.process_id
+    j.started_at, j.stream, octet_length(j.body::text) AS body_bytes, k.process_id, k.deployment, k.batch_size
 ),
 freed AS (DELETE FROM running r USING taken t WHERE r.job_id = t.id),
 tried AS (
-  INSERT INTO attempts (job_id, lease_no, tenant_id, number, process_id, started_at, outcome, error)
-  SELECT id, lease_no, tenant_id, attempts, process_id, started_at, 'lost',
-    '{"code": "worker_lost", "message": "The worker stopped renewing its lease.", "retryable": true, "upstream_status": null}'
+  INSERT INTO attempts (job_id, lease_no, tenant_id, number, process_id, deployment, started_at, outcome, error, batch_size)
+  SELECT id, lease_no, tenant_id, attempts, process_id, deployment, started_at, 'lost',
+    '{"code": "worker_lost", "message": "The worker stopped renewing its lease.", "retryable": true, "upstream_status": null}',
+    batch_size
   FROM taken
 ),
 told AS (

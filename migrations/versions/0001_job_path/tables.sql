@@ -158,6 +158,8 @@ CREATE TABLE running (
   model TEXT NOT NULL,
   lease_no INTEGER NOT NULL,
   process_id UUID NOT NULL,
+  deployment TEXT,
+  batch_size INTEGER,
   claimed_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
   CONSTRAINT running_pkey PRIMARY KEY (job_id)
 )

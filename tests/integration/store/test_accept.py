@@ -12,7 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from cli.stack.postgres import EmbeddedPostgres
 from core import ids
 from core.lifecycle import Status
-from core.store.accept import Accepted, Committer, NewJob
+from core.store.accept import Accepted, NewJob
+from core.store.committer import Committer
 from core.store.failures import StoreUnavailable
 from tests.support.proxy import Proxy
 from tests.support.servers import Databases, socket_of, through
@@ -307,3 +308,16 @@ async def test_new_ids_of_a_commit_may_come_in_any_order(store: Store, committin
     assert [row.id for _ in jobs for row in await worker.claim(1)] == sorted(job.id for job in jobs)
     assert all(job.id.version == 7 for job in jobs)
     assert ids.new_id() > jobs[-1].id
+
+
+async def test_a_defect_in_one_commit_is_told_and_the_next_one_works(
+    store: Store, committing: Callable[..., Committer]
+) -> None:
+    tenant = await store.tenant()
+    committer = committing(store.api, committers=1)
+    # Keys that cannot be sorted: what no check before should let through.
+    broken = [keyed(new_job(tenant), "k"), keyed(new_job(tenant), 5)]  # type: ignore[arg-type]
+    answers = await asyncio.gather(*(committer.submit(job) for job in broken), return_exceptions=True)
+    assert all(isinstance(answer, TypeError) for answer in answers)
+    assert committer.healthy
+    assert (await committer.submit(new_job(tenant))).created_at is not None

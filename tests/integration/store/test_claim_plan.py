@@ -97,7 +97,7 @@ def rows_of_ready(plan: dict[str, Any]) -> float:
 def claim_parameters(models: list[str], **more: Any) -> dict[str, Any]:
     return {
         "lane": "default", "process_id": ids.new_id(), "most": BATCH, "bytes": 2**26, "model": models,
-        "room": [BATCH] * len(models), **more,
+        "room": [BATCH] * len(models), "deployment": [None] * len(models), **more,
     }  # fmt: skip
 
 

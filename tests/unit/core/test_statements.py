@@ -27,7 +27,7 @@ def test_a_statement_file_says_what_it_is_for(name: str) -> None:
 
 def test_the_words_of_a_comment_are_no_parameters() -> None:
     parameters = set(statement("claim").compile().params)
-    assert parameters == {"lane", "process_id", "most", "bytes", "model", "room"}
+    assert parameters == {"lane", "process_id", "most", "bytes", "model", "room", "deployment"}
 
 
 def test_an_unknown_statement_is_an_error() -> None:

@@ -14,6 +14,7 @@ from policies.catalog import Catalog
 from tests.support.jobs import claimed_job
 from workers.engine.attempt import Attempts
 from workers.engine.deltas import DeltaWriter
+from workers.engine.deployments import DeploymentStats
 from workers.engine.finisher import Outcome
 from workers.engine.flight import Flight
 from workers.engine.job import Job
@@ -67,7 +68,7 @@ class Tower:
         self.outcomes: list[Outcome] = []
         self.freed = 0
         catalog = Catalog(tuple(simulated("http://simulator.test")))
-        attempts = Attempts(lambda: catalog, {"openai": self.upstream})
+        attempts = Attempts(lambda: catalog, {"openai": self.upstream}, DeploymentStats())
         quiet: Any = Quiet()
         self.flight = Flight(self.slots, attempts, self.writer, quiet, submit=self.outcomes.append, freed=self._freed)
 
