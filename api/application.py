@@ -34,4 +34,5 @@ class Application(FastAPI):
         """Return the methods of the path: of its own routes if it has some, else of those whose pattern it fits."""
         fitting = [route for route in self.routes if route.matches(scope)[0] is not Match.NONE]
         own = [route for route in fitting if getattr(route, "path", None) == scope["path"]]
-        return list({method for route in own or fitting for method in getattr(route, "methods", None) or ()})
+        methods = {method for route in own or fitting for method in getattr(route, "methods", None) or ("GET",)}
+        return list(methods | {"HEAD"} if "GET" in methods else methods)

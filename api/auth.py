@@ -11,7 +11,7 @@ from typing import Final
 
 from api.edge.head import Head
 from api.problems import Problem
-from api.rate import RateLimiter, Verdict
+from api.rate import RateLimiter, rate_headers
 from core.store.keys import KEY_PREFIX, ApiKey
 
 JOBS_WRITE: Final = "jobs:write"
@@ -21,8 +21,6 @@ ADMIN: Final = "admin"
 _TOKEN = re.compile(KEY_PREFIX.encode() + rb"[A-Za-z0-9_-]{16,250}")
 _UNKNOWN_S: Final = 1.0  # remember unknown tokens too, or a wrong key in a loop asks the database each time
 _MAX_REMEMBERED: Final = 10_000
-#: OpenAI's clients expect token headers beside the request ones; keys have no token limit.
-_NO_TOKEN_LIMIT = b"2147483647"
 
 Load = Callable[[str], Awaitable[ApiKey | None]]
 
@@ -37,7 +35,7 @@ def _refused() -> Problem:
     # One text for missing, malformed, unknown and revoked keys: the difference is nobody's business.
     return Problem(
         "unauthorized",
-        "Send an API key as 'Authorization: Bearer cc_…'.",
+        "The API key is missing or not valid: send it as 'Authorization: Bearer cc_…'.",
         headers=[(b"www-authenticate", b'Bearer realm="coatcheck"')],
     )
 
@@ -126,20 +124,8 @@ class Authenticator:
     async def _count(self, head: Head, key: ApiKey) -> None:
         limit = key.requests_per_minute or 0
         verdict = await self._limiter.count(key.id, limit)
-        head.tags.extend(_rate_headers(limit, verdict))
+        head.tags.extend(rate_headers(limit, verdict))
         if not verdict.accepted:
             raise Problem(
                 "rate_limited", f"This key may make {limit} requests a minute.", retry_after_s=verdict.retry_s
             )
-
-
-def _rate_headers(limit: int, verdict: Verdict) -> list[tuple[bytes, bytes]]:
-    full_again = verdict.retry_s if not verdict.accepted else 60.0
-    return [
-        (b"x-ratelimit-limit-requests", b"%d" % limit),
-        (b"x-ratelimit-remaining-requests", b"%d" % verdict.remaining),
-        (b"x-ratelimit-reset-requests", b"%.3fs" % full_again),
-        (b"x-ratelimit-limit-tokens", _NO_TOKEN_LIMIT),
-        (b"x-ratelimit-remaining-tokens", _NO_TOKEN_LIMIT),
-        (b"x-ratelimit-reset-tokens", b"0s"),
-    ]

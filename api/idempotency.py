@@ -58,6 +58,12 @@ def accepting(call: Call, key: str | None) -> Iterator[None]:
         under_way.discard(place)
 
 
+def deleted(what: str) -> Problem:
+    """Return the 422 for a key whose job or group is no longer there: it must neither be made anew nor be shown."""
+    detail = f"The {what} that this idempotency key stands for was deleted; use a new key to submit it again."
+    return Problem("original_deleted", detail, param="Idempotency-Key")
+
+
 def mismatch() -> Problem:
     """Return the 422 for a key that was used with another payload."""
     return Problem("idempotency_mismatch", param="Idempotency-Key")

@@ -4,7 +4,7 @@ import re
 from typing import Final
 from uuid import UUID
 
-from api.problems import Problem, not_found
+from api.problems import invalid_query, not_found
 from api.routing import Call
 from core import ids
 
@@ -36,7 +36,7 @@ def query_id(query: dict[str, str], name: str, prefix: str) -> UUID | None:
     try:
         return ids.decode(prefix, text)
     except ids.InvalidId:
-        raise Problem("invalid_request", f"{name} is not a {prefix}_… id.", param=name) from None
+        raise invalid_query(name, f"{name} is not a {prefix}_… id.") from None
 
 
 def page_size(query: dict[str, str]) -> int:
@@ -47,5 +47,5 @@ def page_size(query: dict[str, str]) -> int:
     """
     text = query.get("limit", str(DEFAULT_LIMIT))
     if not re.fullmatch("[0-9]{1,9}", text) or not 1 <= int(text) <= MAX_LIMIT:
-        raise Problem("invalid_request", f"limit is a number from 1 to {MAX_LIMIT}.", param="limit")
+        raise invalid_query("limit", f"limit is a number from 1 to {MAX_LIMIT}.")
     return int(text)

@@ -15,8 +15,6 @@ from core.render import render_job
 from core.store.accept import NewJob
 from policies.addresses import Openings, UrlRefused, check_url
 
-_STREAMING = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/responses"})
-
 
 def _webhook(request: JobRequest, openings: Openings) -> str | None:
     if request.webhook is None:
@@ -45,7 +43,7 @@ def new_job(call: Call, request: JobRequest, group: UUID | None = None) -> NewJo
         endpoint=request.endpoint,
         model=body["model"],
         body=orjson.dumps(body).decode(),
-        stream=body.get("stream") is True and request.endpoint in _STREAMING,
+        stream=body.get("stream") is True,
         lane=request.lane,
         priority=request.priority,
         metadata=orjson.dumps(request.metadata).decode() if request.metadata else "{}",
@@ -88,6 +86,6 @@ def fresh_row(job: NewJob, created_at: datetime) -> Mapping[str, Any]:
     }
 
 
-def rendered(row: Mapping[str, Any], public_url: str) -> bytes:
-    """Return the Job as JSON."""
-    return orjson.dumps(render_job(row, public_url, row.get("queue_position")))
+def rendered(row: Mapping[str, Any], public_url: str, queue_position: int | None = None) -> bytes:
+    """Return the Job as JSON; only whoever reads it by its id is told its place."""
+    return orjson.dumps(render_job(row, public_url, queue_position))

@@ -36,13 +36,17 @@ polling, long-polling, a live event stream or a signed webhook.
 try *Submit a job* with one of its examples and *Get a job* with `wait=10`.
 
 **Errors** are `application/problem+json` with a stable `error.code`; OpenAI's SDKs read them as their own. Every answer carries
-`x-request-id`. 429 and 503 say in `Retry-After` and `retry-after-ms` when to come back.
+`x-request-id`. 429 and 503 say in `Retry-After` and `retry-after-ms` when to come back, and tell the key's allowance in
+`x-ratelimit-{limit,remaining,reset}-{requests,tokens}`; 9007199254740991 there means that nothing is limited (tokens never
+are), or that the key could not be looked up.
+
+**HEAD** works wherever GET does and answers with the same headers.
 
 **Ids** start with what they name: `job_…`, `grp_…`, `we_…`. **Times** are ISO 8601 in UTC.
 """
 _SHOWN: Final[list[type[BaseModel]]] = [
-    answers.Job, answers.Group, answers.JobPage, answers.AttemptPage, answers.ModelPage, answers.DeploymentPage, answers.Alive,
-    answers.Ready, answers.Problem, answers.JobEnded, answers.GroupCompleted,
+    answers.Job, answers.Group, answers.JobPage, answers.AttemptPage, answers.ModelPage, answers.DeploymentPage, answers.Home,
+    answers.Alive, answers.Ready, answers.Problem, answers.JobEnded, answers.GroupCompleted,
 ]  # fmt: skip
 _USUAL: Final = (400, 500, 503)
 _KEYED: Final = (401, 403, 429)
@@ -56,6 +60,7 @@ def document(app: FastAPI) -> dict[str, Any]:
     )
     components = made.setdefault("components", {})
     components.setdefault("schemas", {}).update(_schemas())
+    components["headers"] = _RATE_HEADERS
     components["securitySchemes"] = {
         "ApiKey": {"type": "http", "scheme": "bearer", "description": "An API key: `cc_` and 43 more characters."}
     }
@@ -108,6 +113,17 @@ def _complete(operation: dict[str, Any], route: PlainRoute) -> None:
 _PROBLEM_BODY: Final = {"application/problem+json": {"schema": {"$ref": _REF.format(model="Problem")}}}
 
 
+_RATE_HEADERS: Final = {
+    f"x-ratelimit-{what}-{kind}": {"schema": {"type": "string" if what == "reset" else "integer"}, "description": text}
+    for kind in ("requests", "tokens")
+    for what, text in (
+        ("limit", f"Most {kind} a minute; 9007199254740991: no limit."),
+        ("remaining", f"The {kind} left of them."),
+        ("reset", "When all are there again, such as `60.000s`."),
+    )
+}
+
+
 def _problem(status: int) -> dict[str, Any]:
     codes = ", ".join(f"`{code}`" for code, kind in KINDS.items() if kind.status == status)
     told: dict[str, Any] = {"description": f"Problem: {codes}.", "content": _PROBLEM_BODY}
@@ -115,7 +131,7 @@ def _problem(status: int) -> dict[str, Any]:
         told["headers"] = {
             name: {"schema": {"type": "integer"}, "description": "When to come back."}
             for name in ("Retry-After", "retry-after-ms")
-        }
+        } | {name: {"$ref": f"#/components/headers/{name}"} for name in _RATE_HEADERS}
     return told
 
 

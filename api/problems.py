@@ -13,15 +13,16 @@ The tree, by status (`code` is stable, text may change):
     413  body_too_large
     414  url_too_long
     415  unsupported_media_type · unsupported_encoding
-    422  invalid_request · unknown_model · unsupported_endpoint · integer_too_large · idempotency_mismatch ·
+    422  invalid_request · unknown_model · unsupported_endpoint · integer_too_large · idempotency_mismatch · original_deleted ·
          webhook_url_refused · webhook_test_failed
     429  rate_limited
     431  headers_too_large
     500  internal
+    501  unsupported_transfer_encoding
     503  unavailable
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -66,11 +67,13 @@ KINDS: Final[dict[str, Kind]] = {
     "unsupported_endpoint": Kind(422, "The model does not serve this endpoint"),
     "integer_too_large": Kind(422, "An integer does not fit in 64 bits"),
     "idempotency_mismatch": Kind(422, "The idempotency key was used with another payload"),
+    "original_deleted": Kind(422, "What this idempotency key stands for was deleted"),
     "webhook_url_refused": Kind(422, "The webhook URL may not be used"),
     "webhook_test_failed": Kind(422, "The receiver did not accept the test webhook"),
     "rate_limited": Kind(429, "Too many requests", "rate_limit_error"),
     "headers_too_large": Kind(431, "The request headers are too large"),
     "internal": Kind(500, "Internal error", "server_error"),
+    "unsupported_transfer_encoding": Kind(501, "Only the transfer coding chunked is accepted", "server_error"),
     "unavailable": Kind(503, "Temporarily unavailable", "server_error"),
 }
 
@@ -99,6 +102,7 @@ class Problem(Exception):
         detail: one sentence for the caller; it must not quote secrets, SQL or other tenants' data.
         param: the offending field or header, if there is one.
         errors: everything that is wrong with the payload.
+        members: more members of the body.
         headers: more response headers.
         retry_after_s: when to try again, in seconds; cut to 120.
         close: end the connection after this answer.
@@ -111,6 +115,7 @@ class Problem(Exception):
         *,
         param: str | None = None,
         errors: Sequence[Fault] = (),
+        members: Mapping[str, Any] | None = None,
         headers: Sequence[tuple[bytes, bytes]] = (),
         retry_after_s: float | None = None,
         close: bool = False,
@@ -121,6 +126,7 @@ class Problem(Exception):
         self.detail = detail or self.kind.title + "."
         self.param = param
         self.errors = errors
+        self.members = members
         self.headers = headers
         self.retry_after_s = retry_after_s
         self.close = close
@@ -138,6 +144,8 @@ class Problem(Exception):
         }
         if self.errors:
             told["errors"] = [fault.as_json() for fault in self.errors]
+        if self.members:
+            told |= self.members
         return orjson.dumps(told)
 
     def head(self) -> list[tuple[bytes, bytes]]:
@@ -151,10 +159,28 @@ class Problem(Exception):
         return headers
 
 
-def invalid(pointer: str, detail: str, *, code: str = "invalid_request") -> Problem:
-    """Return the 422 for one fault of the payload; `pointer` is a JSON pointer such as `/body/model`."""
-    param = pointer.strip("/").replace("/", ".") or None
-    return Problem(code, detail, param=param, errors=[Fault(pointer, detail)])
+def pointer(prefix: str, path: Iterable[int | str]) -> str:
+    """Return the JSON pointer to `path` below `prefix`, cut to 500 characters."""
+    return (prefix + "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path))[:500]
+
+
+def invalid(where: str, detail: str, *, code: str = "invalid_request") -> Problem:
+    """Return the 422 for one fault of the payload; `where` is a JSON pointer such as `/body/model`."""
+    param = where.strip("/").replace("/", ".") or None
+    return Problem(code, detail, param=param, errors=[Fault(where, detail)])
+
+
+def invalid_query(name: str, detail: str) -> Problem:
+    """Return the 422 for a query parameter; its pointer is its name behind a slash."""
+    return Problem("invalid_request", detail, param=name, errors=[Fault(pointer("", [name]), detail)])
+
+
+def invalid_fields(faults: Sequence[Fault]) -> Problem:
+    """Return the 422 for a payload; the first fault is told in `detail` too."""
+    first = faults[0]
+    param = first.pointer.strip("/").replace("/", ".") or None
+    detail = f"{param or 'body'}: {first.detail[:1].lower()}{first.detail[1:]}"
+    return Problem("invalid_request", detail, param=param, errors=faults)
 
 
 def unavailable(detail: str = "The database cannot be reached. Nothing was changed; try again.") -> Problem:

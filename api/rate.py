@@ -20,6 +20,21 @@ _WINDOW_S: Final = 61  # a minute, and the second that the oldest bucket may sti
 _ANSWER_S: Final = 0.25
 _AWAY_S: Final = 2.0
 _MAX_KEYS: Final = 10_000
+# OpenAI's clients expect numbers, of tokens too. Where nothing is limited they get one that is too large to be taken for a limit
+# and that JavaScript still reads exactly; 0 or -1 would make clients wait that look at what remains.
+_UNLIMITED: Final = b"9007199254740991"
+_NO_TOKEN_LIMIT: Final = (
+    (b"x-ratelimit-limit-tokens", _UNLIMITED),
+    (b"x-ratelimit-remaining-tokens", _UNLIMITED),
+    (b"x-ratelimit-reset-tokens", b"0s"),
+)
+#: For answers that tell of limits where none is known: of keys without one, and when the key could not be looked up.
+NO_LIMITS: Final = (
+    (b"x-ratelimit-limit-requests", _UNLIMITED),
+    (b"x-ratelimit-remaining-requests", _UNLIMITED),
+    (b"x-ratelimit-reset-requests", b"0s"),
+    *_NO_TOKEN_LIMIT,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +44,17 @@ class Verdict:
     accepted: bool
     remaining: int
     retry_s: float
+
+
+def rate_headers(limit: int, verdict: Verdict) -> list[tuple[bytes, bytes]]:
+    """Return the headers that tell of a key's limit per minute. Keys have no limit of tokens."""
+    full_again = verdict.retry_s if not verdict.accepted else 60.0
+    return [
+        (b"x-ratelimit-limit-requests", b"%d" % limit),
+        (b"x-ratelimit-remaining-requests", b"%d" % verdict.remaining),
+        (b"x-ratelimit-reset-requests", b"%.3fs" % full_again),
+        *_NO_TOKEN_LIMIT,
+    ]
 
 
 class LocalWindow:

@@ -54,7 +54,7 @@ _IDEMPOTENCY = _header(
 _WAIT = _query("wait", _SECONDS, "Hold the answer until the job has ended or so many seconds have passed.")
 _PAGED = [
     _query("limit", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}, "Most items."),
-    _query("after", _id(ids.JOB), "Items older than the one with this id."),
+    _query("after", _id(ids.JOB), "Items older than this id; what it names may be gone."),
 ]
 _FILTERS = [
     _query("status", {"type": "string", "enum": list(Status)}, "Only jobs in this state."),
@@ -156,7 +156,10 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         [_WAIT, _header("If-None-Match", _TEXT, "The ETag of an earlier answer.")],
         None,
         {
-            200: _answer("The job.", a.Job, ETag="Changes with the job.", Retry_After="When to ask again."),
+            200: _answer(
+                "The job.", a.Job, ETag="Changes with the job.", Retry_After="When to ask again.",
+                openai_poll_after_ms="The same in milliseconds.",
+            ),
             304: _answer("Nothing has changed."),
         },
         (422,),
@@ -172,7 +175,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ("POST", "/v1/jobs/bulk"): (
         "Submit many jobs",
         ("Up to 10,000 jobs as a JSON array or one per line (`application/x-ndjson`, up to 64 MB), stored together or "
-        "not at all. When jobs are not valid, each is named by `pointer` and `line`."),
+        "not at all. When jobs are not valid, each is named by `pointer` (counted from 0) and `line` (from 1)."),
         [_IDEMPOTENCY],
         _BULK_BODY,
         {202: _answer("Accepted: the group of the jobs.", a.Group, Location="The group's path.")},
@@ -250,10 +253,12 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         {200: _answer("The deployments.", a.DeploymentPage)},
         (422,),
     ),
+    ("GET", "/"): ("Start", "Where things are.", [], None, {200: _answer("The addresses.", a.Home)}, ()),
     ("GET", "/healthz"): ("Liveness", "Whether the process answers.", [], None, {200: _answer("It does.", a.Alive)}, ()),
     ("GET", "/readyz"): (
         "Readiness",
-        "Whether jobs are accepted: 503 only without Postgres. `degraded` names what else is missing.",
+        ("Whether jobs are accepted: 503 only without Postgres, or when this process can't store jobs any more. `degraded` names "
+        "what else is missing."),
         [],
         None,
         {200: _answer("Ready.", a.Ready)},
@@ -278,20 +283,13 @@ def options(method: str, path: str) -> dict[str, Any]:
     extra: Document = {"parameters": parameters} if parameters else {}
     if body is not None:
         extra["requestBody"] = body
-    tag = (
-        "Groups"
-        if "groups" in path
-        else "Jobs"
-        if "jobs" in path
-        else "Models"
-        if path.startswith("/v1")
-        else "Operations"
-    )
+    tags = {"groups": "Groups", "jobs": "Jobs"}
+    kind = path.split("/")[2] if path.startswith("/v1/") else ""
     return {
         "methods": [method],
         "summary": summary,
         "description": description,
-        "tags": [tag],
+        "tags": [tags.get(kind, "Models" if kind else "Operations")],
         "status_code": next(iter(told)),
         "responses": dict(told) | {status: {} for status in problems},
         "openapi_extra": extra,

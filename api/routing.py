@@ -17,7 +17,7 @@ from api.answers import Answer
 from api.edge.body import BodyLimits, check_length, check_media, read
 from api.edge.head import Head
 from api.edge.middleware import HEAD
-from api.problems import Problem
+from api.problems import Problem, invalid_query
 from api.strict_json import an_object, parse_body
 
 if TYPE_CHECKING:
@@ -60,11 +60,11 @@ class Call(Request):
         found: dict[str, str] = {}
         for name, value in parse_qsl(raw.decode("latin-1"), keep_blank_values=True, errors="replace"):
             if name not in known and not any(k[-1] == "[" and name.startswith(k) and name[-1] == "]" for k in known):
-                raise Problem("invalid_request", f"Unknown query parameter {name[:64]!r}.", param=name[:64])
+                raise invalid_query(name[:64], f"Unknown query parameter {name[:64]!r}.")
             if name in found:
-                raise Problem("invalid_request", f"The query parameter {name[:64]!r} is there twice.", param=name[:64])
+                raise invalid_query(name[:64], f"The query parameter {name[:64]!r} is there twice.")
             if "\x00" in value or "\ufffd" in value or "\x00" in name:
-                raise Problem("invalid_request", "The query holds invalid text.", param=name[:64])
+                raise invalid_query(name[:64].replace("\x00", "\ufffd"), "The query holds invalid text.")
             found[name] = value
         return found
 

@@ -8,10 +8,11 @@ keys, NUL and lone surrogates in text, numbers of thousands of digits, nesting b
 import asyncio
 import json
 import re
+from collections.abc import Callable
 from math import isinf
 from typing import Any, Final
 
-from api.problems import Problem
+from api.problems import Fault, Problem
 
 MAX_DEPTH: Final = 32
 _IN_THREAD_BYTES: Final = 256 * 1024
@@ -23,6 +24,9 @@ _DIGIT_LIMIT: Final = 4_300  # longer numbers cost quadratic time to convert
 _STRINGS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _ALL_AS_SQUARE = bytes.maketrans(b"{}", b"[]")
 _NOT_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
+_SPACES = re.compile(r"[ \t\r\n]*+")
+#: Deep texts are refused unread: reading them item by item could overflow the stack.
+_NOT_IN_AN_ITEM: Final = frozenset({"json_too_deep"})
 _SUSPICIOUS_ESCAPE = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
 
 
@@ -96,8 +100,8 @@ def _check_text(value: Any) -> None:
             waiting.extend(item)
 
 
-def parse(raw: bytes) -> Any:
-    """Return the value of a JSON text.
+def parse(raw: bytes, *, one_line: bool = False) -> Any:
+    """Return the value of a JSON text; for one line of several a problem names the column alone.
 
     Raises:
         Problem: 400, or 422 for an integer beyond 64 bits.
@@ -115,22 +119,71 @@ def parse(raw: bytes) -> Any:
     except json.JSONDecodeError as error:
         if not text.strip(" \t\r\n"):
             raise Problem("invalid_json", "The body is empty.") from None
-        detail = f"{error.msg} at line {error.lineno}, column {error.colno}."
-        raise Problem("invalid_json", detail) from None
+        place = f"column {error.colno}" if one_line else f"line {error.lineno}, column {error.colno}"
+        raise Problem("invalid_json", f"{error.msg} at {place}.") from None
     if "\\u" in text and _SUSPICIOUS_ESCAPE.search(text):
         _check_text(value)
     return value
 
 
-async def parse_body(raw: bytes) -> Any:
+def parse_items(raw: bytes) -> Any:
+    """Return the value of a JSON text as `parse` does. In an array, a problem names the item that it was found in.
+
+    Raises:
+        Problem: as `parse`, with `errors` where the item could be told.
+    """
+    try:
+        return parse(raw)
+    except Problem as problem:
+        if problem.code not in _NOT_IN_AN_ITEM:
+            _find_item(raw, problem)
+        raise
+
+
+def _find_item(raw: bytes, problem: Problem) -> None:
+    """Add to the problem which item of the array it is in, by reading the items up to it once more, one by one."""
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        return
+    at, index = _after_spaces(text, 0), 0
+    if text[at : at + 1] != "[":
+        return
+    at = _after_spaces(text, at + 1)
+    while text[at : at + 1] not in ("]", ""):
+        try:
+            item, at = _DECODER.raw_decode(text, at)
+            _check_text(item)
+        except Problem as found:
+            if found.code == problem.code:
+                problem.errors = [Fault(f"/{index}", found.detail, index + 1)]
+            return
+        except json.JSONDecodeError as error:
+            problem.errors = [Fault(f"/{index}", f"{error.msg} at character {error.pos + 1} of the body.", index + 1)]
+            return
+        at = _after_spaces(text, at)
+        if text[at : at + 1] == ",":
+            at, index = _after_spaces(text, at + 1), index + 1
+        elif text[at : at + 1] != "]":
+            detail = f"Expecting ',' or ']' at character {at + 1} of the body."
+            problem.errors = [Fault(f"/{index}", detail, index + 1)]
+            return
+
+
+def _after_spaces(text: str, at: int) -> int:
+    found = _SPACES.match(text, at)
+    return found.end() if found else at
+
+
+async def parse_body(raw: bytes, parser: Callable[[bytes], Any] = parse) -> Any:
     """Return the value of a JSON text; large ones are parsed in a thread so that other requests go on.
 
     Raises:
-        Problem: as `parse`.
+        Problem: as `parser`.
     """
     if len(raw) > _IN_THREAD_BYTES:
-        return await asyncio.to_thread(parse, raw)
-    return parse(raw)
+        return await asyncio.to_thread(parser, raw)
+    return parser(raw)
 
 
 def an_object(value: Any) -> dict[str, Any]:

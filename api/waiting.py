@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from typing import Any, Final
 from uuid import UUID
 
-from api.problems import Problem
+from api.problems import invalid_query
 from api.routing import Call
 from core.lifecycle import TERMINAL
 from core.live import ShuttingDown, Watch
 from core.store.reading import read_job
 
 LONGEST_S: Final = 60
-_PREFER_WAIT = re.compile(r"""(?:^|[,\s;])wait\s*=\s*"?([0-9]{1,9})"?(?=\s*(?:[,;]|$))""", re.IGNORECASE)
+_PREFER_WAIT = re.compile(r"""(?:^|[,\s;])wait\s*=\s*"?([0-9]+)"?(?=\s*(?:[,;]|$))""", re.IGNORECASE)
 
 Row = Mapping[str, Any]
 
@@ -22,7 +22,7 @@ def preferred_wait(call: Call) -> int | None:
     """Return the seconds of `Prefer: wait=N`, at most 60; None when the caller does not ask to wait."""
     prefer = call.header(b"prefer")
     found = _PREFER_WAIT.search(prefer) if prefer else None
-    return min(int(found[1]), LONGEST_S) if found else None
+    return _cut(found[1]) if found else None
 
 
 def wait_parameter(query: dict[str, str]) -> int:
@@ -32,9 +32,15 @@ def wait_parameter(query: dict[str, str]) -> int:
         Problem: 422 when it is not a whole number from 0.
     """
     text = query.get("wait", "0")
-    if not re.fullmatch("[0-9]{1,9}", text):
-        raise Problem("invalid_request", "wait is a number of seconds from 0 to 60.", param="wait")
-    return min(int(text), LONGEST_S)
+    if not re.fullmatch("[0-9]+", text):
+        raise invalid_query("wait", "wait is a number of seconds from 0 to 60.")
+    return _cut(text)
+
+
+def _cut(digits: str) -> int:
+    # Thousands of digits are as good as ten: no number is made of them.
+    digits = digits.lstrip("0")
+    return LONGEST_S if len(digits) > 9 else min(int(digits or "0"), LONGEST_S)
 
 
 async def until_ended(call: Call, watch: Watch, job: UUID, seconds: float) -> Row | None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import pwd
 import shutil
 import socket
 import subprocess
@@ -9,8 +10,13 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
+
+from cli.wording import counted
+
+if TYPE_CHECKING:
+    from cli.stack.lock import Holder
 
 # Redis below this is no longer maintained by anybody; such a server must not listen on a network.
 OLDEST_MAINTAINED_REDIS = (7, 2)
@@ -85,7 +91,8 @@ def _namespaces(_: Path) -> Iterator[Finding]:
         yield Finding("user", "ok", "root; Postgres runs in a user namespace of its own")
     else:
         found = f"root without user namespaces; Postgres runs as `nobody` with its data in {FOREIGN_ROOT}"
-        yield Finding("user", "warn", found, "better: run coatcheck as an ordinary user")
+        advice = "this works; run coatcheck as an ordinary user to have all data in the data directory"
+        yield Finding("user", "warn", found, advice)
 
 
 def _redis(_: Path) -> Iterator[Finding]:
@@ -106,9 +113,10 @@ def _redis(_: Path) -> Iterator[Finding]:
         yield Finding("Redis", "ok", f"{version} ({program})")
         return
     found = f"{version} ({program}): an old version, so it listens on a private Unix socket only"
-    yield Finding(
-        "Redis", "warn", found, "fine for one machine; else install redis-server or valkey-server 7.2 or newer"
+    advice = (
+        "nothing to do for a stack on one machine; a package redis-server or valkey-server, 7.2 or newer, is preferred"
     )
+    yield Finding("Redis", "warn", found, advice)
 
 
 def _disk(root: Path) -> Iterator[Finding]:
@@ -116,7 +124,10 @@ def _disk(root: Path) -> Iterator[Finding]:
     free = shutil.disk_usage(place).free
     level: Literal["ok", "warn"] = "ok" if free >= SMALLEST_FREE_BYTES else "warn"
     yield Finding(
-        "disk", level, f"{free / 1e9:.1f} GB free at {place}", "" if level == "ok" else "make room; 2 GB is little"
+        "disk",
+        level,
+        f"{free / 1e9:.1f} GB free at {place}",
+        "" if level == "ok" else "make room, or choose another --data-dir",
     )
     writable = os.access(place, os.W_OK | os.X_OK)
     if not writable:
@@ -127,7 +138,7 @@ def _ports(root: Path) -> Iterator[Finding]:
     from cli.stack.lock import current_holder
     from cli.stack.ports import is_free
 
-    if root.is_dir() and current_holder(root) is not None:
+    if root.is_dir() and (not os.access(root, os.R_OK | os.W_OK | os.X_OK) or current_holder(root) is not None):
         return
     for name, port in (("port of the API", 8000), ("port of Flower", 5555)):
         free = is_free("127.0.0.1", port)
@@ -149,10 +160,17 @@ def _catalog(_: Path) -> Iterator[Finding]:
     except CatalogError as error:
         yield Finding("catalog", "fail", str(error.problems[0]), "`coatcheck catalog check` lists all mistakes")
         return
-    yield Finding("catalog", "ok", f"{file}, {len(found.deployments)} deployments")
+    if found.deployments:
+        yield Finding("catalog", "ok", f"{file}, {counted(len(found.deployments), 'deployment')}")
+    else:
+        advice = "add [[deployments]] tables as in the catalog.toml of the installation"
+        yield Finding("catalog", "warn", f"{file} lists no deployment, so no model can be served", advice)
     for name in missing_keys(found, os.environ):
         yield Finding(
-            "catalog", "warn", f"{name} is not set", "set it before `up`, or its deployments answer `unauthorized`"
+            "catalog",
+            "warn",
+            f"{name} is not set, which deployments in {file} name as their key",
+            f"`export {name}=…` before `coatcheck up`; without it their jobs fail with `unauthorized`",
         )
 
 
@@ -162,20 +180,47 @@ def _stack(root: Path) -> Iterator[Finding]:
     if not root.is_dir():
         yield Finding("stack", "ok", f"none yet in {root}", "`coatcheck up` starts one")
         return
+    if not os.access(root, os.R_OK | os.W_OK | os.X_OK):
+        found = f"{root} belongs to {_user(root.stat().st_uid)}, who alone can see and run it"
+        yield Finding("stack", "fail", found, "run coatcheck as that user, or choose another --data-dir")
+        return
     holder = current_holder(root)
     if holder is not None:
-        yield Finding("stack", "ok", f"running: {holder}")
+        yield _running(root, holder)
         return
     from cli.stack.leftovers import leftover_processes
 
     left = leftover_processes(root)
     if left:
         names = ", ".join(str(process.pid) for process in left)
-        yield Finding(
-            "stack", "warn", f"processes without `up`: {names}", f"`coatcheck down --data-dir {root}` ends them"
-        )
+        found = f"not running in {root}, but {counted(len(left), 'process', 'processes')} of it still there: {names}"
+        yield Finding("stack", "warn", found, f"`coatcheck down --data-dir {root}` ends them; `coatcheck up` does too")
     else:
         yield Finding("stack", "ok", f"not running; data in {root}")
+
+
+def _running(root: Path, holder: "Holder") -> Finding:
+    import psutil
+
+    from cli.stack.state import read_stack_file
+
+    if not holder.pid:
+        return Finding("stack", "ok", f"just starting in {root}")
+    try:
+        by = f" of user {psutil.Process(holder.pid).username()}"
+    except psutil.Error:
+        by = ""
+    state = "running" if read_stack_file(root) is not None else "starting or stopping"
+    return Finding(
+        "stack", "ok", f"{state} in {root}: process {holder.pid}{by}, since {holder.since}, {holder.api_url}"
+    )
+
+
+def _user(uid: int) -> str:
+    try:
+        return f"user {pwd.getpwuid(uid).pw_name}"
+    except KeyError:
+        return f"uid {uid}"
 
 
 def _servers(root: Path) -> Iterator[Finding]:

@@ -22,6 +22,14 @@ class Event:
     data: dict[str, Any]
 
 
+class ApiRefusal(CliError):
+    """The API answered with an error."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 class ApiClient:
     """A connection to one API with one key. Every method raises CliError with the API's own words."""
 
@@ -53,7 +61,7 @@ class ApiClient:
         with self._reachable():
             answer = self._http.request(method, path, json=body, params=params, headers=headers)
         if answer.is_error:
-            raise CliError(_problem(answer))
+            raise ApiRefusal(_problem(answer), answer.status_code)
         if not answer.content:
             return {}
         return self._object(answer.text)
@@ -80,7 +88,7 @@ class ApiClient:
         with self._http.stream("GET", path, params={"after": after} if after else {}) as answer:
             if answer.is_error:
                 answer.read()
-                raise CliError(_problem(answer))
+                raise ApiRefusal(_problem(answer), answer.status_code)
             fields: dict[str, str] = {}
             for line in answer.iter_lines():
                 name, _, value = line.partition(":")
@@ -114,7 +122,11 @@ def _problem(answer: httpx.Response) -> str:
     try:
         problem = answer.json()
         text = problem.get("detail") or problem.get("title") or f"status {answer.status_code}"
-        faults = [f"\n  {fault.get('pointer') or '/'}: {fault.get('detail')}" for fault in problem.get("errors", [])]
+        told = [(fault.get("pointer") or "/", fault.get("detail")) for fault in problem.get("errors", [])]
+        if told and told[0][1] and text.lower().endswith(told[0][1].lower()):  # said already, with or without its place
+            pointer, detail = told.pop(0)
+            text += f" ({pointer})" if text == detail and pointer != "/" else ""
+        faults = [f"\n  {pointer}: {detail}" for pointer, detail in told]
     except (ValueError, AttributeError):
         return f"the API answered with status {answer.status_code}"
     hint = {401: " (check the key: --key or COATCHECK_API_KEY)", 403: " (the key needs another scope)"}

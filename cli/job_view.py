@@ -5,6 +5,8 @@ from typing import Any
 
 import click
 
+from cli.wording import counted
+
 COLOURS = {"succeeded": "green", "failed": "red", "cancelled": "yellow", "expired": "yellow", "running": "cyan"}
 
 
@@ -54,7 +56,8 @@ def _readable(result: Any) -> str:
         ]
         if vectors and isinstance(vectors[0], list):
             start = ", ".join(f"{number:.4f}" for number in vectors[0][:4])
-            return f"{len(vectors)} embeddings of {len(vectors[0])} numbers: [{start}, …] (all of it with --json)"
+            shape = f"{counted(len(vectors), 'embedding')} of {counted(len(vectors[0]), 'number')}"
+            return f"{shape}: [{start}, …] (all of it with --json)"
     return json.dumps(result, indent=2, ensure_ascii=False)
 
 

@@ -10,10 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.announce import KEYS, REDIS_ERRORS, open_redis
 from core.database import connect
-from core.secrets import SecretBox
+from core.secrets import TENANT_WEBHOOK, SecretBox, SecretUnreadable
 from core.settings import Settings
 from core.store.keys import revoke_key
-from core.tables import api_keys
+from core.tables import api_keys, tenants
 
 
 @asynccontextmanager
@@ -31,6 +31,19 @@ def secret_box(settings: Settings) -> SecretBox:
     if settings.secret_key is None:
         raise ValueError("set COATCHECK_SECRET_KEY to the value that the API and the workers have")
     return SecretBox.from_setting(settings.secret_key.get_secret_value())
+
+
+async def webhook_secret(engine: AsyncEngine, box: SecretBox, tenant: str) -> str | None:
+    """What signs a tenant's webhooks; None without such a tenant, or when it was sealed with another secret key."""
+    query = select(tenants.c.id, tenants.c.webhook_secret_encrypted).where(tenants.c.name == tenant)
+    async with engine.connect() as connection:
+        row = (await connection.execute(query)).one_or_none()
+    if row is None:
+        return None
+    try:
+        return box.open(row.webhook_secret_encrypted, tenant_id=row.id, purpose=TENANT_WEBHOOK)
+    except SecretUnreadable:
+        return None
 
 
 @dataclass(frozen=True, slots=True)

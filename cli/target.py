@@ -85,6 +85,13 @@ def database_settings(data_dir: Path | None) -> "Settings":
     return _settings(known)
 
 
+def folder_of(settings: "Settings", data_dir: Path | None) -> Path | None:
+    """The data directory of the running local stack that works on this database, if there is one."""
+    folder = data_dir or DEFAULT_FOLDER
+    local = _stack_file(folder)
+    return folder if local is not None and local.get("database_url") == settings.database_url else None
+
+
 def _settings(known: dict[str, Any]) -> "Settings":
     from pydantic import ValidationError
 

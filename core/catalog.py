@@ -85,7 +85,7 @@ def _syntax_problem(file: Path, text: str, error: Exception) -> str:
     if at is None:
         return f"{file}: is not TOML: {error}"
     line, reason = int(at[1] or len(text.splitlines()) or 1), str(error).replace(at[0], "")
-    if "Illegal character '\\n'" in reason or reason == "Unterminated string":
+    if "Illegal character '\\n'" in reason or reason in ("Unterminated string", 'Expected "\'"'):
         reason = "a text is not closed; probably a quotation mark is missing at the end of the line"
     return f"{file}:{line}: is not TOML: {reason}"
 

@@ -15,6 +15,10 @@ JOB_COLUMNS: Final = (
     "webhook, stream, traceparent"
 )
 _BYPASS: Final = {"status": "bypass", "similarity": None, "age_s": None}
+TIMING: Final = (
+    "queued_ms", "batch_size", "connect_ms", "ttft_ms", "itl_ms", "tokens_per_s", "upstream_ms", "overhead_ms", "total_ms",
+)  # fmt: skip
+_NO_TIMING: Final = orjson.Fragment(orjson.dumps(dict.fromkeys(TIMING)))
 
 
 def moment(value: datetime | None) -> str | None:
@@ -64,7 +68,7 @@ def render_job(row: Mapping[Any, Any], public_url: str, queue_position: int | No
         "cost_usd": None if cost is None else format(cost, "f"),
         "route": _json(row["route"]),
         "cache": _json(row["cache"]) or _BYPASS,
-        "timing": _json(row["timing"]),
+        "timing": _json(row["timing"]) or _NO_TIMING,
         "group_id": None if group is None else ids.encode(ids.GROUP, group),
         "schedule_id": None if schedule is None else ids.encode(ids.SCHEDULE, schedule),
         "metadata": _json(row["metadata"]),

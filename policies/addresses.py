@@ -162,7 +162,7 @@ def check_url(url: str, openings: Openings) -> Target:
     host = _normalised_host(parts.hostname or "")
     address = _literal(host)
     if address is not None and (reason := refusal(address, openings)):
-        raise UrlRefused(f"the address is refused: {reason}")
+        raise UrlRefused(_leads_to(reason))
     trusted = address is not None and openings.trusts(address)
     if address is None:
         trusted = _check_name(host, openings)
@@ -176,26 +176,26 @@ def check_url(url: str, openings: Openings) -> Target:
 
 def _split(url: str) -> tuple[SplitResult, int | None]:
     if len(url) > MAX_URL_LENGTH:
-        raise UrlRefused(f"longer than {MAX_URL_LENGTH} characters")
+        raise UrlRefused(f"it is longer than {MAX_URL_LENGTH} characters")
     # Parsers disagree about these, and a disagreement is a way around the check.
     if any(
         ord(char) <= 0x20 or ord(char) == 0x7F or char == "\\" or unicodedata.category(char) in ("Cc", "Cs")
         for char in url
     ):
-        raise UrlRefused("contains a space, a control character or a backslash")
+        raise UrlRefused("it contains a space, a control character or a backslash")
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise UrlRefused("not a valid URL") from None
+        raise UrlRefused("it is not a valid URL") from None
     if parts.scheme not in ("https", "http"):
         raise UrlRefused("only https is allowed")
     if "@" in parts.netloc:
-        raise UrlRefused("user name and password are not allowed in the URL")
+        raise UrlRefused("a user name or password is not allowed in it")
     if "#" in url:
-        raise UrlRefused("a fragment is not allowed in the URL")
+        raise UrlRefused("a fragment is not allowed in it")
     if port == 0 or ("[" in parts.netloc and ":" not in (parts.hostname or "")):
-        raise UrlRefused("not a valid URL")
+        raise UrlRefused("it is not a valid URL")
     return parts, port
 
 
@@ -241,7 +241,16 @@ def _check_name(host: str, openings: Openings) -> bool:
         return True
     if last in _PRIVATE_NAMES:
         raise UrlRefused(f"names under .{last} are refused")
+    if "." not in host and all(network.is_loopback for network in openings.ranges):
+        # Such names are found on private networks alone, so they are for operators who opened one.
+        raise UrlRefused("host names without a dot are refused")
     return False
+
+
+def _leads_to(reason: str) -> str:
+    if reason.startswith("not "):
+        return f"it does not point to {reason.removeprefix('not ')}"
+    return f"it points to {'an' if reason[0] in 'aeiouI' else 'a'} {reason}"
 
 
 def _unmapped(address: Address) -> Address:

@@ -42,8 +42,13 @@ def check_media(headers: dict[bytes, bytes], *accepted: bytes) -> bytes:
     return media
 
 
+def size(number: int) -> str:
+    """Return a number of bytes in words."""
+    return f"{number // 2**20} MB" if number % 2**20 == 0 else f"{number:,} bytes"
+
+
 def _too_large(limits: BodyLimits) -> Problem:
-    return Problem("body_too_large", f"The body may have {limits.max_bytes} bytes.", close=True)
+    return Problem("body_too_large", f"The body may have at most {size(limits.max_bytes)}.", close=True)
 
 
 def check_length(headers: dict[bytes, bytes], limits: BodyLimits) -> None:

@@ -21,6 +21,7 @@ _SINGLE = frozenset(
         b"idempotency-key",
         b"if-none-match",
         b"last-event-id",
+        b"transfer-encoding",
         b"traceparent",
     }
 )
@@ -35,13 +36,15 @@ _bits = random.Random().getrandbits
 class Head:
     """The facts of one request's head.
 
-    `headers` maps lower-case names to the last value; `traceparent` is a W3C trace context whose parent is this request.
+    `headers` maps lower-case names to the last value; `traceparent` is a W3C trace context whose parent is this request;
+    `alone` says that the answer's head is all that is wanted (the method is HEAD).
     """
 
-    __slots__ = ("body_done", "close", "headers", "request_id", "route", "status", "tags", "traceparent")
+    __slots__ = ("alone", "body_done", "close", "headers", "request_id", "route", "status", "tags", "traceparent")
 
-    def __init__(self, headers: dict[bytes, bytes]) -> None:
+    def __init__(self, headers: dict[bytes, bytes], *, alone: bool = False) -> None:
         self.headers = headers
+        self.alone = alone
         asked = headers.get(b"x-request-id")
         if asked is not None and _REQUEST_ID.fullmatch(asked):
             self.request_id = asked.decode()
@@ -68,7 +71,7 @@ def check(scope: dict[str, Any], head: Head) -> None:
     """Refuse heads that are too large or ambiguous.
 
     Raises:
-        Problem: 400, 404, 414 or 431; all but 404 end the connection.
+        Problem: 400, 404, 414, 431 or 501; all but 404 end the connection.
     """
     raw = scope["headers"]
     headers = head.headers
@@ -83,11 +86,10 @@ def check(scope: dict[str, Any], head: Head) -> None:
         raise Problem("headers_too_large", f"Headers may have {MAX_HEADER_BYTES} bytes in all.", close=True)
     if len(headers) != len(raw):
         _refuse_doubles(raw)
-    host = headers.get(b"host")
-    if host is None:
-        if scope["http_version"] != "1.0":
-            raise Problem("invalid_host", close=True)
-    elif not _HOST.fullmatch(host):
+    if headers.get(b"transfer-encoding", b"chunked").lower() != b"chunked":
+        raise Problem("unsupported_transfer_encoding", param="transfer-encoding", close=True)
+    host = headers.get(b"host", b"" if scope["http_version"] != "1.0" else b"none")
+    if not _HOST.fullmatch(host):
         raise Problem("invalid_host", close=True)
     path: bytes = scope["raw_path"]
     if b"%" in path and _HIDDEN_PATH.search(path):

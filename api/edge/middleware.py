@@ -14,14 +14,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.answers import Answer
 from api.edge.body import ClientGone
 from api.edge.head import Head, check
-from api.problems import CONTENT_TYPE, Fault, Problem, unavailable
+from api.problems import CONTENT_TYPE, Fault, Problem, pointer, unavailable
+from api.rate import NO_LIMITS
+from api.schemas.wording import sentence
 from core.store.failures import is_outage
 
 log = structlog.get_logger("api")
 
 HEAD: Final = "coatcheck.head"
 _LINGER_S: Final = 1.0
-_METHOD_ORDER = ("GET", "POST", "PATCH", "PUT", "DELETE")
+_METHOD_ORDER = ("GET", "HEAD", "POST", "PATCH", "PUT", "DELETE")
 
 Observer = Callable[[str, str, int, float], None]
 
@@ -46,8 +48,12 @@ class Edge:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        head = Head(dict(scope["headers"]))
+        method: str = scope["method"]
+        head = Head(dict(scope["headers"]), alone=method == "HEAD")
         scope[HEAD] = head
+        if head.alone:
+            # A copy: the server must go on to know that no body may follow.
+            scope, send = {**scope, "method": "GET"}, _without_body(send)
         stamped = _stamping(head, receive, send)
         if not head.body_done:
             receive = _watching(head, receive)
@@ -63,10 +69,13 @@ class Edge:
             problem = self._as_problem(error, scope, head)
             head.close = problem.close
             body = problem.body(scope["path"][:200].encode(errors="replace").decode(), head.request_id)
-            await Answer(problem.kind.status, body, problem.head(), CONTENT_TYPE)(scope, receive, stamped)
+            headers = problem.head()
+            if problem.kind.status == 503 and not head.tags:
+                headers.extend(NO_LIMITS)
+            await Answer(problem.kind.status, body, headers, CONTENT_TYPE)(scope, receive, stamped)
         finally:
             if self._observe is not None:
-                self._observe(scope["method"], head.route, head.status, time.perf_counter() - started)
+                self._observe(method, head.route, head.status, time.perf_counter() - started)
 
     def _as_problem(self, error: Exception, scope: Scope, head: Head) -> Problem:
         if isinstance(error, Problem):
@@ -78,7 +87,7 @@ class Edge:
             if error.status_code == 404:
                 return Problem("not_found", "No such path.")
         if isinstance(error, RequestValidationError):
-            faults = [Fault("/" + "/".join(map(str, e["loc"][1:])), e["msg"]) for e in error.errors()]
+            faults = [Fault(pointer("", e["loc"][1:]), sentence(e)) for e in error.errors()]
             return Problem("invalid_request", errors=faults)
         if is_outage(error):
             log.warning("store_unavailable", request_id=head.request_id, error=type(error).__name__)
@@ -91,6 +100,17 @@ def _where(error: BaseException) -> list[str]:
     """Return the innermost frames as `file:line function`. Messages are left out: they may quote bodies or statements."""
     frames = traceback.extract_tb(error.__traceback__)[-8:]
     return [f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}" for frame in frames]
+
+
+def _without_body(send: Send) -> Send:
+    """Let the head pass and keep the body back, as an answer to HEAD needs it."""
+
+    async def headed(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            message = {**message, "body": b""}
+        await send(message)
+
+    return headed
 
 
 def _watching(head: Head, receive: Receive) -> Receive:

@@ -38,11 +38,15 @@ class JoiningTransport:
             return
         self._transport.write(data)
 
-    def close(self) -> None:
-        """Send what is held, then close."""
+    def flush(self) -> None:
+        """Send what is held: the head of an answer that has no body."""
         if self._held:
             held, self._held = self._held, b""
             self._transport.write(held)
+
+    def close(self) -> None:
+        """Send what is held, then close."""
+        self.flush()
         self._transport.close()
 
     def is_closing(self) -> bool:
@@ -101,6 +105,11 @@ class EdgeProtocol(HttpToolsProtocol):
         if not self.url.startswith(b"/"):
             raise ValueError("the request target is not a path")
         super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        """An answer is complete, also one to HEAD, for which uvicorn writes no body."""
+        self.transport.flush()  # type: ignore[attr-defined]
+        super().on_response_complete()
 
     def shutdown(self) -> None:
         """The server stops: send home whoever waits, because long-polls and streams would outlast its patience."""

@@ -12,17 +12,18 @@ import orjson
 from api import idempotency
 from api.answers import Answer
 from api.auth import JOBS_WRITE
-from api.edge.body import check_length, check_media, chunks, read
+from api.edge.body import check_length, check_media, chunks, read, size
 from api.new_job import new_job
 from api.observe import accepted_jobs
 from api.problems import Fault, Problem
 from api.routes.groups import group_answer
 from api.routing import JSON, Call, needs
 from api.schemas.job_request import check
-from api.strict_json import parse, parse_body
+from api.strict_json import parse, parse_body, parse_items
 from core import ids
 from core.store.accept import NewJob
 from core.store.bulk import accept_group
+from core.store.reading import read_group
 
 NDJSON: Final = b"application/x-ndjson"
 _SLICE: Final = 50
@@ -57,7 +58,7 @@ class _Batch:
     async def add_line(self, raw: bytes, line: int) -> None:
         """Parse and check one line."""
         try:
-            item = parse(raw)
+            item = parse(raw, one_line=True)
         except Problem as problem:
             self._note(self._next(), line, problem)
         else:
@@ -94,16 +95,16 @@ class _Batch:
                 if self.malformed
                 else "invalid_request"
             )
-            detail = (
-                f"Nothing was accepted: {len({fault.line for fault in self.faults})} of {self.seen} jobs are not valid."
-            )
+            wrong = len({fault.line for fault in self.faults})
+            detail = f"Nothing was accepted: {wrong} of {self.seen} jobs {'is' if wrong == 1 else 'are'} not valid."
             raise Problem(code, detail, errors=self.faults)
         if not self.seen:
             raise Problem("invalid_request", "There are no jobs in the body.")
 
 
-async def _lines(call: Call) -> AsyncIterator[bytes]:
-    """Yield the lines of the body as they arrive."""
+async def _lines(batch: _Batch) -> AsyncIterator[tuple[int, bytes]]:
+    """Yield the lines of the body as they arrive, with their numbers from 1."""
+    call, number = batch.call, 1
     services = call.services
     longest = services.limits.max_bytes
     rest = bytearray()
@@ -113,13 +114,16 @@ async def _lines(call: Call) -> AsyncIterator[bytes]:
             rest += part
             if len(rest) > longest:
                 break
-            yield bytes(rest)
+            yield number, bytes(rest)
             rest.clear()
+            number += 1
         rest += tail
         if len(rest) > longest:
-            raise Problem("body_too_large", f"A line may have {longest} bytes.", close=True)
+            fault = Fault(f"/{batch.seen}", f"May have at most {size(longest)}.", number)
+            detail = f"Line {number} is too long: a line may have at most {size(longest)}."
+            raise Problem("body_too_large", detail, errors=[fault], close=True)
     if rest:
-        yield bytes(rest)
+        yield number, bytes(rest)
 
 
 async def _read_batch(call: Call) -> _Batch:
@@ -127,13 +131,11 @@ async def _read_batch(call: Call) -> _Batch:
     headers = call.head.headers
     check_length(headers, call.services.bulk_limits)
     if check_media(headers, NDJSON, JSON) == NDJSON:
-        number = 0
-        async for raw in _lines(call):
-            number += 1
+        async for number, raw in _lines(batch):
             if raw.strip():
                 await batch.add_line(raw, number)
         return batch
-    items = await parse_body(await read(call.receive, headers, call.services.bulk_limits))
+    items = await parse_body(await read(call.receive, headers, call.services.bulk_limits), parse_items)
     if not isinstance(items, list):
         raise Problem("invalid_request", "The body must be a JSON array of job requests.")
     for item in items:
@@ -164,6 +166,8 @@ async def submit_bulk(call: Call) -> Answer:
     group = accepted.original or batch.group
     headers = [(b"location", b"/v1/groups/" + ids.encode(ids.GROUP, group).encode())]
     if accepted.original is not None:
+        if await read_group(services.engine, call.key.tenant_id, group) is None:
+            raise idempotency.deleted("group")
         headers.append((b"idempotent-replayed", b"true"))
     else:
         for job in batch.jobs:

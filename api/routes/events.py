@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.auth import JOBS_READ
 from api.lookup import path_id
-from api.problems import Problem, not_found
+from api.problems import Problem, invalid_query, not_found
 from api.routing import Call, needs
 from core import ids
 from core.lifecycle import TERMINAL
@@ -49,7 +49,14 @@ async def job_events(call: Call) -> ASGIApp:
     after = _after(call)
     if await read_job(call.services.engine, call.key.tenant_id, job) is None:
         raise not_found("job")
+    if call.head.alone:
+        return _head_alone
     return _Stream(call, job, after)
+
+
+async def _head_alone(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - ASGI
+    await send({"type": "http.response.start", "status": 200, "headers": [*_HEADERS]})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def _after(call: Call) -> int:
@@ -63,7 +70,8 @@ def _number(text: str | None, name: str, code: str) -> int | None:
     if text is None:
         return None
     if not (text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= _LAST_NUMBER):
-        raise Problem(code, f"{name} is the number of an event.", param=name)
+        detail = f"{name} is the number of an event."
+        raise Problem(code, detail, param=name) if code == "invalid_header" else invalid_query(name, detail)
     return int(text)
 
 
@@ -87,7 +95,9 @@ class _Stream:
             await send({"type": "http.response.start", "status": 200, "headers": [*_HEADERS]})
             reader = asyncio.create_task(self._notice_leaving(receive, watch))
             try:
-                await send({"type": "http.response.body", "body": b"retry: 1000\n\n", "more_body": True})
+                # The head alone. What tells browsers how soon to come back rides on the first event: a block of its own would
+                # look like an empty event to simple parsers.
+                await send({"type": "http.response.body", "body": b"", "more_body": True})
                 with suppress(ShuttingDown):
                     async for piece in self._pieces(watch):
                         await send({"type": "http.response.body", "body": piece, "more_body": True})
@@ -105,7 +115,7 @@ class _Stream:
         keepalive_s = self._call.services.api.sse_keepalive_s
         clock = asyncio.get_running_loop().time
         told_at, gap_s = clock(), _GAP_S
-        look = True
+        look, first = True, b"retry: 1000\n"
         while not self._gone:
             piece, ended = b"", False
             if look:
@@ -119,7 +129,8 @@ class _Stream:
             piece += live
             if piece:
                 told_at, gap_s = clock(), _GAP_S
-                yield piece
+                yield first + piece
+                first = b""
             if ended:
                 return
             watch.tail = self._seen
@@ -129,7 +140,7 @@ class _Stream:
             watch.stirred = False
             if clock() >= told_at + keepalive_s:
                 told_at = clock()
-                yield b": still here\n\n"
+                yield b": still here\n"  # no blank line: it would end an event that never began
 
     def _live(self, watch: Watch) -> tuple[bytes, bool]:
         """Return the live deltas that follow what was sent, and whether there are some that don't."""

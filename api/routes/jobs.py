@@ -10,7 +10,7 @@ from api.answers import Answer, json_answer
 from api.auth import JOBS_READ, JOBS_WRITE
 from api.lookup import page_size, path_id, query_id
 from api.new_job import rendered
-from api.problems import Problem, not_found
+from api.problems import Problem, invalid_query, not_found
 from api.routing import Call, needs
 from api.schemas.job_request import ENDPOINTS, moment
 from api.waiting import Row, until_ended, wait_parameter
@@ -22,8 +22,8 @@ from core.store.listing import JobFilter, list_jobs
 from core.store.moves import cancel_jobs, delete_job, resubmit
 from core.store.reading import read_attempts, read_job
 
-_POLL_AFTER = (b"retry-after", b"1")
-_CHECK_FIRST = (b"cache-control", b"private, no-cache")
+_POLL_AFTER = ((b"retry-after", b"1"), (b"openai-poll-after-ms", b"1000"))
+_NO_STORE = (b"cache-control", b"no-store")
 
 
 async def _job(call: Call, job: UUID) -> Row:
@@ -47,12 +47,12 @@ async def get_job(call: Call) -> Answer:
     if row is None:
         raise not_found("job")
     etag = f'W/"{job.hex}-{row["version"]}"'
-    headers = [(b"etag", etag.encode()), _CHECK_FIRST]
+    headers = [(b"etag", etag.encode()), _NO_STORE]
     if row["status"] not in TERMINAL:
-        headers.append(_POLL_AFTER)
+        headers.extend(_POLL_AFTER)
     if _matches(call.header(b"if-none-match"), etag):
         return Answer(304, headers=headers)
-    return Answer(200, rendered(row, call.services.public_url), headers)
+    return Answer(200, rendered(row, call.services.public_url, row["queue_position"]), headers)
 
 
 def _matches(condition: str | None, etag: str) -> bool:
@@ -74,8 +74,6 @@ async def get_jobs(call: Call) -> Answer:
     after = query_id(query, "after", ids.JOB)
     services = call.services
     rows = await list_jobs(services.engine, call.key.tenant_id, wanted, after=after, limit=limit + 1)
-    if rows is None:
-        raise Problem("invalid_request", "There is no job to go on after.", param="after")
     data = [_in_list(row, services.public_url) for row in rows[:limit]]
     return json_answer(
         {
@@ -84,7 +82,8 @@ async def get_jobs(call: Call) -> Answer:
             "has_more": len(rows) > limit,
             "first_id": data[0]["id"] if data else None,
             "last_id": data[-1]["id"] if data else None,
-        }
+        },
+        headers=[_NO_STORE],
     )
 
 
@@ -113,7 +112,7 @@ def _filter(query: dict[str, str]) -> JobFilter:
 def _one_of(query: dict[str, str], name: str, known: tuple[str, ...]) -> str | None:
     value = query.get(name)
     if value is not None and value not in known:
-        raise Problem("invalid_request", f"{name} is one of {', '.join(known)}.", param=name)
+        raise invalid_query(name, f"{name} is one of {', '.join(known)}.")
     return value
 
 
@@ -123,7 +122,7 @@ def _moment(query: dict[str, str], name: str) -> datetime | None:
     try:
         return moment(query[name])
     except PydanticCustomError:
-        raise Problem("invalid_request", f"{name} is a time such as 2026-11-20T08:00:00Z.", param=name) from None
+        raise invalid_query(name, f"{name} is a time such as 2026-11-20T08:00:00Z.") from None
 
 
 @needs(JOBS_READ)

@@ -8,7 +8,7 @@ from sqlalchemy import text
 
 from api.answers import Answer, json_answer
 from api.auth import ADMIN
-from api.problems import unavailable
+from api.problems import Problem, unavailable
 from api.routing import Call, needs
 from core.announce import REDIS_ERRORS
 from core.presence import alive
@@ -21,6 +21,12 @@ _ONE = text("SELECT 1")
 _DEPTHS = text("SELECT lane, depth, oldest_s FROM queue_depths()")
 #: Lanes whose jobs or messages would wait for ever without a worker.
 _SERVED: Final = (*SUBMIT_LANES, "webhooks")
+
+
+@needs(None)
+async def home(_: Call) -> Answer:
+    """Tell a visitor where things are."""
+    return json_answer({"name": "Coatcheck", "docs": "/docs", "openapi": "/openapi.json"})
 
 
 @needs(None)
@@ -39,6 +45,9 @@ async def readyz(call: Call) -> Answer:
         processes = await alive(services.engine)
     except DATABASE_ERRORS:
         raise unavailable("The database cannot be reached.") from None
+    if not services.committer.healthy:
+        told = {"degraded": ["committer"]}
+        raise Problem("unavailable", "This process has stopped storing jobs.", retry_after_s=1.0, members=told)
     lanes = {lane for process in processes if process.kind == "worker" for lane in process.lanes}
     degraded = [f"lane:{lane}" for lane in _SERVED if lane not in lanes]
     if not services.doorbell.up:

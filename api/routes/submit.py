@@ -8,7 +8,6 @@ from api.answers import Answer
 from api.auth import JOBS_WRITE
 from api.new_job import fresh_row, new_job, rendered
 from api.observe import accepted_jobs
-from api.problems import Problem
 from api.routing import Call, needs
 from api.schemas.job_request import check
 from api.waiting import Row, preferred_wait, until_ended
@@ -53,7 +52,7 @@ async def _replay(call: Call, accepted: Accepted, wait_s: int | None) -> Answer:
         raise idempotency.mismatch()
     row = await _read_or_wait(call, accepted.original, wait_s)
     if row is None:
-        raise Problem("idempotency_mismatch", "The job that this key stands for was deleted.", param="Idempotency-Key")
+        raise idempotency.deleted("job")
     return _answer(call, row, wait_s, replayed=True)
 
 

@@ -42,6 +42,7 @@ def add_webhook_routes(app: FastAPI) -> None:
     add("POST", test, webhooks.test_endpoint, 200, EndpointTestOut, body=EndpointTest, told="The receiver accepted it.")
     filters: dict[str, Any] = {"query": _delivery_filters(), "problems": (422,)}
     add("GET", _DELIVERIES, webhooks.list_deliveries, 200, DeliveryPage, **filters, told="A page of the log.")
+    add("GET", _DELIVERIES + "/{id}", webhooks.get_delivery, 200, DeliveryOut, problems=(422,), told="The delivery.")
     again = _DELIVERIES + "/{id}/redeliver"
     add("POST", again, webhooks.redeliver, 202, DeliveryOut, problems=(409,), told="It will be sent at once.")
 

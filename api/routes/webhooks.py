@@ -10,7 +10,7 @@ from uuid import UUID
 from api.answers import Answer, json_answer
 from api.auth import ADMIN
 from api.lookup import page_size, path_id, query_id
-from api.problems import Problem, invalid, not_found, unavailable
+from api.problems import Problem, invalid, invalid_query, not_found, unavailable
 from api.routing import Call, needs
 from api.schemas.webhooks import (
     DELIVERY_STATUSES,
@@ -48,7 +48,7 @@ async def create_endpoint(call: Call) -> Answer:
     endpoint = await _store(call).add_endpoint(
         call.key.tenant_id,
         endpoint_id,
-        name=wanted.name,
+        name=wanted.name or "",
         url=wanted.url,
         event_types=wanted.event_types,
         enabled=wanted.enabled,
@@ -83,6 +83,8 @@ async def change_endpoint(call: Call) -> Answer:
     changes = change.model_dump(include=change.model_fields_set)
     if "url" in changes:
         _check_url(changes["url"], call.services.openings)
+    if "name" in changes:
+        changes["name"] = changes["name"] or ""
     endpoint = await _store(call).change_endpoint(call.key.tenant_id, endpoint_id, changes)
     return json_answer(render_endpoint(_there(endpoint)))
 
@@ -151,7 +153,7 @@ async def list_deliveries(call: Call) -> Answer:
     limit, after = page_size(query), query_id(query, "after", ids.DELIVERY)
     status = query.get("status")
     if status is not None and status not in DELIVERY_STATUSES:
-        raise Problem("invalid_request", f"status is one of {', '.join(DELIVERY_STATUSES)}.", param="status")
+        raise invalid_query("status", f"status is one of {', '.join(DELIVERY_STATUSES)}.")
     found = await _store(call).deliveries(
         call.key.tenant_id,
         after=after,
@@ -161,6 +163,17 @@ async def list_deliveries(call: Call) -> Answer:
         status=status,
     )
     return _page(found, limit, render_delivery)
+
+
+@needs(ADMIN)
+async def get_delivery(call: Call) -> Answer:
+    """One delivery."""
+    delivery_id = path_id(call, ids.DELIVERY, _DELIVERY)
+    call.query()
+    delivery = await _store(call).delivery(call.key.tenant_id, delivery_id)
+    if delivery is None:
+        raise not_found(_DELIVERY)
+    return json_answer(render_delivery(delivery))
 
 
 @needs(ADMIN)

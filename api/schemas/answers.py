@@ -39,6 +39,20 @@ class CacheState(_Answer):
     age_s: float | None = None
 
 
+class Timing(_Answer):
+    """Where the time went, in milliseconds. Null is what was not measured, or not yet."""
+
+    queued_ms: float | None = Field(description="From acceptance, or run_at, to the attempt's start.")
+    batch_size: int | None = Field(description="Jobs claimed together with it, itself included.")
+    connect_ms: float | None
+    ttft_ms: float | None = Field(description="Time to the first token.")
+    itl_ms: float | None = Field(description="Between two tokens.")
+    tokens_per_s: float | None
+    upstream_ms: float | None
+    overhead_ms: float | None = Field(description="What the upstream did not take: total less upstream.")
+    total_ms: float | None
+
+
 class Job(_Answer):
     """A piece of AI work and where it stands."""
 
@@ -66,13 +80,24 @@ class Job(_Answer):
     cost_usd: str | None = Field(description="A decimal number.")
     route: dict[str, Any] | None = Field(description="Which deployment served it, and why.")
     cache: CacheState
-    timing: dict[str, Any] | None = Field(description="Where the time went, in milliseconds.")
+    timing: Timing
     group_id: str | None
     schedule_id: str | None
     metadata: dict[str, str]
     result_omitted: Literal[True] | None = Field(
         None, description="There is a result, too large for this place; get the job by its id."
     )
+
+
+class Counts(BaseModel):
+    """Jobs by state."""
+
+    queued: int
+    running: int
+    succeeded: int
+    failed: int
+    cancelled: int
+    expired: int
 
 
 class Group(_Answer):
@@ -82,7 +107,7 @@ class Group(_Answer):
     object: Literal["group"]
     status: Literal["running", "completed", "cancelled"]
     total: int
-    counts: dict[str, int] = Field(description="Jobs by state; states without jobs are left out.")
+    counts: Counts
     created_at: datetime
     finished_at: datetime | None
     usage: Usage | None
@@ -103,6 +128,22 @@ class Attempt(_Answer):
     batch_size: int | None
     usage: Usage | None
     cost_usd: str | None
+
+
+class Percentiles(BaseModel):
+    """Over the last 256 answers of each worker; of several workers the mean, weighted by their answers. Null before any."""
+
+    p50: float | None
+    p95: float | None
+    p99: float | None
+
+
+class Latency(BaseModel):
+    """How long answers took, in milliseconds."""
+
+    ttft_ms: Percentiles = Field(description="Time to the first token.")
+    itl_ms: Percentiles = Field(description="Between two tokens.")
+    total_ms: Percentiles = Field(description="The whole call.")
 
 
 class Model(_Answer):
@@ -126,7 +167,15 @@ class Deployment(_Answer):
     endpoints: list[str]
     max_concurrency: int
     workers: int = Field(description="Worker processes alive.")
-    in_flight: int
+    health: Literal["unknown", "ok", "failing"] = Field(
+        description="`unknown` until a living worker has called it, `failing` when its last calls, three or more, all failed."
+    )
+    breaker: str | None = Field(description="Null: there are no circuit breakers yet.")
+    in_flight: int = Field(description="Calls under way.")
+    calls: int = Field(description="Since the living workers started.")
+    errors: int = Field(description="Of these, failures that speak against the deployment.")
+    latency: Latency
+    tokens_per_s: Percentiles
 
 
 class _Page(BaseModel):
@@ -160,6 +209,14 @@ class DeploymentPage(_Page):
     data: list[Deployment]
 
 
+class Home(BaseModel):
+    """Where things are."""
+
+    name: Literal["Coatcheck"]
+    docs: str
+    openapi: str
+
+
 class Alive(BaseModel):
     """The process answers."""
 
@@ -176,9 +233,12 @@ class Ready(BaseModel):
 class ProblemFault(BaseModel):
     """One thing that is wrong with the payload."""
 
-    pointer: str = Field(description="A JSON pointer to it.", examples=["/body/model"])
+    pointer: str = Field(
+        description="A JSON pointer to it; for a query parameter its name behind a slash, such as `/limit`.",
+        examples=["/body/model"],
+    )
     detail: str
-    line: int | None = Field(None, description="In bulk requests: the line, counted from 1.")
+    line: int | None = Field(None, description="In bulk requests: the line, or the place in the array, counted from 1.")
 
 
 class OpenAIError(BaseModel):
@@ -203,6 +263,7 @@ class Problem(BaseModel):
     request_id: str
     error: OpenAIError
     errors: list[ProblemFault] | None = None
+    degraded: list[str] | None = Field(None, description="Of /readyz: what is broken.")
 
 
 class _Event(BaseModel):

@@ -26,9 +26,9 @@ def _wrong(message: str) -> PydanticCustomError:
 
 def _text(value: str) -> str:
     if len(value) > MAX_TEXT:
-        raise _wrong(f"Text may have {MAX_TEXT} characters")
+        raise _wrong(f"May have at most {MAX_TEXT:,} characters")
     if not _VISIBLE.search(value):
-        raise _wrong("Text must hold at least one visible character")
+        raise _wrong("Must hold at least one visible character")
     return value
 
 
@@ -85,19 +85,25 @@ def _stop(value: object) -> object:
     return value
 
 
+def _no_stream(value: bool | None) -> bool | None:
+    if value:
+        raise _wrong("This operation cannot stream: leave stream out")
+    return value
+
+
 def _content(value: object) -> object:
     if value is None:
         return value
     if isinstance(value, str):
         if len(value) > MAX_TEXT:
-            raise _wrong(f"Text may have {MAX_TEXT} characters")
+            raise _wrong(f"May have at most {MAX_TEXT:,} characters")
         return value
     if not isinstance(value, list) or not all(
         isinstance(part, dict) and isinstance(part.get("type"), str) for part in value
     ):
         raise _wrong("Must be a text, a list of parts with a type, or null")
     if any(len(text) > MAX_TEXT for part in value if isinstance(text := part.get("text"), str)):
-        raise _wrong(f"Text may have {MAX_TEXT} characters")
+        raise _wrong(f"May have at most {MAX_TEXT:,} characters")
     return value
 
 
@@ -160,6 +166,12 @@ Content = Annotated[
             ]
         }
     ),
+]
+NoStream = Annotated[
+    bool | None,
+    AfterValidator(_no_stream),
+    WithJsonSchema({"enum": [False, None]}),
+    Field(description="This operation has no stream."),
 ]
 Tokens = Annotated[int, Field(ge=1, le=_MAX_TOKENS)]
 
@@ -232,6 +244,7 @@ class ResponsesBody(_Sampled):
 class EmbeddingsBody(_Body):
     """The request of `/v1/embeddings`."""
 
+    stream: NoStream = None
     input: TextsOrTokens
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: int | None = Field(None, ge=1, le=100_000)
@@ -240,12 +253,14 @@ class EmbeddingsBody(_Body):
 class ModerationBody(_Body):
     """The request of `/v1/moderations`."""
 
+    stream: NoStream = None
     input: TextsOrObjects
 
 
 class RerankBody(_Body):
     """The request of `/v1/rerank`."""
 
+    stream: NoStream = None
     query: Text
     documents: Documents
     top_n: int | None = Field(None, ge=1)

@@ -7,8 +7,9 @@ from typing import Annotated, Any, Final, Literal, get_args
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from api.problems import Fault, Problem
+from api.problems import Fault, Problem, invalid, invalid_fields
 from api.schemas.bodies import BODIES
+from api.schemas.wording import faults_of
 from policies.catalog import Catalog, Deployment
 
 Endpoint = Literal[
@@ -19,7 +20,6 @@ JobEvent = Literal["job.succeeded", "job.failed", "job.cancelled", "job.expired"
 FURTHEST: Final = timedelta(days=30)
 DEFAULT_TTL: Final = timedelta(days=1)
 _MONTH_S: Final = 30 * 86_400
-_MAX_FAULTS: Final = 20
 # The profile of ISO 8601 that RFC 3339 names, with a zone; 60 is no second of ours.
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:[0-5]\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
@@ -41,7 +41,7 @@ def moment(value: object) -> datetime:
 
 def _metadata(value: dict[str, str]) -> dict[str, str]:
     if len(value) > 16:
-        raise PydanticCustomError("metadata", "May have 16 pairs")
+        raise PydanticCustomError("metadata", "May have at most 16 pairs")
     for name, text in value.items():
         if not 1 <= len(name) <= 64 or name.startswith(("$", "__")):
             raise PydanticCustomError("metadata", "Keys have 1 to 64 characters and start with neither $ nor __")
@@ -117,40 +117,21 @@ class JobRequest(_Strict):
         if self.run_at is None and not self.delay_s:
             return None, None
         if self.run_at is not None and self.delay_s is not None:
-            raise _time_problem("/delay_s", "Give run_at or delay_s, not both.")
+            raise invalid("/delay_s", "Give run_at or delay_s, not both.")
         run_at = self.run_at or now + timedelta(seconds=self.delay_s or 0)
         # A run_at that passed on its way to us means now; one from another age is a mistake.
         if run_at < now - timedelta(days=1):
-            raise _time_problem("/run_at", "run_at is long past.")
+            raise invalid("/run_at", "run_at is long past.")
         if run_at > now + FURTHEST:
-            raise _time_problem("/run_at", "run_at may be at most 30 days ahead.")
+            raise invalid("/run_at", "run_at may be at most 30 days ahead.")
         if run_at <= now:
             return None, None
         if self.expires_in_s is None:
             return run_at, run_at + DEFAULT_TTL
         expires_at = now + timedelta(seconds=self.expires_in_s)
         if expires_at <= run_at:
-            raise _time_problem("/expires_in_s", "The job would expire before its run_at.")
+            raise invalid("/expires_in_s", "The job would expire before its run_at.")
         return run_at, expires_at
-
-
-def _time_problem(pointer: str, detail: str) -> Problem:
-    return Problem("invalid_request", detail, param=pointer[1:], errors=[Fault(pointer, detail)])
-
-
-def _pointer(prefix: str, location: tuple[int | str, ...]) -> str:
-    return prefix + "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in location)
-
-
-def _faults(error: ValidationError, prefix: str) -> list[Fault]:
-    told = error.errors(include_url=False, include_context=False, include_input=False)
-    return [Fault(_pointer(prefix, fault["loc"])[:500], fault["msg"] + ".") for fault in told[:_MAX_FAULTS]]
-
-
-def _problem(faults: list[Fault]) -> Problem:
-    first = faults[0]
-    param = first.pointer.strip("/").replace("/", ".") or None
-    return Problem("invalid_request", f"{param or 'body'}: {first.detail}", param=param, errors=faults)
 
 
 def check(value: Any, catalog: Catalog) -> tuple[JobRequest, Deployment]:
@@ -166,11 +147,11 @@ def check(value: Any, catalog: Catalog) -> tuple[JobRequest, Deployment]:
     try:
         request = JobRequest.model_validate(value)
     except ValidationError as error:
-        raise _problem(_faults(error, "")) from None
+        raise invalid_fields(faults_of(error)) from None
     try:
         BODIES[request.endpoint].model_validate(request.body)
     except ValidationError as error:
-        raise _problem(_faults(error, "/body")) from None
+        raise invalid_fields(faults_of(error, "/body")) from None
     deployment = _served(request, catalog)
     if request.cache is not None and request.cache.mode == "only":
         raise Problem("cache_miss")

@@ -7,7 +7,8 @@ from uuid import UUID
 import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from api.problems import Fault, Problem
+from api.problems import invalid_fields
+from api.schemas.wording import faults_of
 from core import ids
 from core.render import moment
 from core.store.webhooks import Delivery, Endpoint
@@ -20,7 +21,7 @@ EVENT_TYPES: Final[tuple[EventType, ...]] = get_args(EventType)
 DELIVERY_STATUSES: Final[tuple[str, ...]] = get_args(DeliveryStatus)
 
 EventTypes = Annotated[list[EventType], AfterValidator(lambda wanted: list(dict.fromkeys(wanted)))]
-Name = Annotated[str, Field(max_length=200, description="For you to recognise it by.")]
+Name = Annotated[str | None, Field(max_length=200, description="For you to recognise it by.")]
 Url = Annotated[
     str, Field(min_length=1, max_length=2048, description="https on port 443 or 8443, not on a private network.")
 ]
@@ -39,7 +40,7 @@ class NewEndpoint(_Strict):
 
     url: Url
     event_types: Wanted = list(EVENT_TYPES)
-    name: Name = ""
+    name: Name = None
     enabled: Enabled = True
 
 
@@ -48,7 +49,7 @@ class EndpointChange(_Strict):
 
     url: Url = ""
     event_types: Wanted = []
-    name: Name = ""
+    name: Name = None
     enabled: Enabled = True
 
 
@@ -71,7 +72,7 @@ class EndpointOut(BaseModel):
 
     id: str
     object: Literal["webhook_endpoint"]
-    name: str
+    name: str | None
     url: str
     event_types: list[EventType]
     enabled: bool
@@ -150,11 +151,7 @@ def checked(model: type[M], value: dict[str, Any]) -> M:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        told = error.errors(include_url=False, include_context=False, include_input=False)
-        faults = [Fault("/" + "/".join(map(str, fault["loc"]))[:500], fault["msg"] + ".") for fault in told[:20]]
-        param = faults[0].pointer.strip("/").replace("/", ".") or None
-        detail = f"{param or 'body'}: {faults[0].detail}"
-        raise Problem("invalid_request", detail, param=param, errors=faults) from None
+        raise invalid_fields(faults_of(error)) from None
 
 
 def render_endpoint(endpoint: Endpoint, signing_secret: str | None = None) -> dict[str, Any]:
@@ -162,7 +159,7 @@ def render_endpoint(endpoint: Endpoint, signing_secret: str | None = None) -> di
     told = {
         "id": ids.encode(ids.ENDPOINT, endpoint.id),
         "object": "webhook_endpoint",
-        "name": endpoint.name,
+        "name": endpoint.name or None,
         "url": endpoint.url,
         "event_types": endpoint.event_types,
         "enabled": endpoint.enabled,
@@ -190,7 +187,7 @@ def render_delivery(delivery: Delivery) -> dict[str, Any]:
         "next_try_at": moment(delivery.next_try_at) if delivery.status == "pending" else None,
         "last_status_code": delivery.last_status,
         "last_error": delivery.last_error,
-        "last_duration_ms": delivery.last_duration_ms,
+        "last_duration_ms": None if delivery.last_duration_ms is None else round(delivery.last_duration_ms, 2),
         "created_at": moment(delivery.created_at),
         "delivered_at": moment(delivery.delivered_at),
     }

@@ -29,6 +29,7 @@ def check(file: Path | None) -> None:
     except CatalogError as error:
         raise CliError(str(error)) from None
     from cli.tables import print_table
+    from cli.wording import counted
 
     rows = [
         {
@@ -40,8 +41,10 @@ def check(file: Path | None) -> None:
         }
         for deployment in found.deployments
     ]
-    columns = {name: name for name in ("model", "deployment", "provider", "where", "endpoints")}
-    print_table(rows, columns, empty="the catalog lists no deployment")
+    if not rows:
+        click.echo(f"warning: {path} lists no deployment, so there is no model that can be served", err=True)
+        return
+    print_table(rows, {name: name for name in ("model", "deployment", "provider", "where", "endpoints")}, empty="")
     for name in missing_keys(found, os.environ):
         click.echo(f"warning: {name} is not set here; the workers need it", err=True)
-    click.echo(f"{path}: {len(rows)} deployments, no mistakes")
+    click.echo(f"{path}: {counted(len(rows), 'deployment')}, no mistakes")

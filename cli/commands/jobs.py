@@ -1,7 +1,6 @@
 """`coatcheck jobs`."""
 
 import json
-import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.errors import CliError
+from cli.job_request import from_file, from_text
 from cli.job_view import print_event, print_job
 from cli.target import api_options, api_target
 
@@ -39,7 +39,7 @@ def _client(url: str | None, key: str | None, data_dir: Path | None) -> "Iterato
 @click.argument("file", type=click.File("r", encoding="utf-8"), required=False)
 @click.option("--model", help="Model to ask, with --text.")
 @click.option("--text", help="What to say to the model or to embed; `-` reads standard input.")
-@click.option("--endpoint", help="Operation.  [default: /v1/chat/completions]")
+@click.option("--endpoint", help="Operation.  [default: what the model serves]")
 @click.option("--lane", type=LANES, help="Urgency.  [default: default]")
 @click.option("--priority", type=click.IntRange(0, 9), help="9 first.  [default: 5]")
 @click.option("--delay", type=float, metavar="SECONDS", help="Don't start before.")
@@ -75,17 +75,19 @@ def submit(  # noqa: PLR0913 - one parameter for each option
       coatcheck jobs submit --model local/summarize --text - --wait < article.txt
       coatcheck jobs submit request.json --lane interactive
     """  # noqa: D301 - click reads the backspace as: keep these lines as they are
-    request = _from_file(file) if file else _from_text(model, text, endpoint)
+    if file is None and (model is None or text is None):
+        raise click.UsageError("give a FILE with a job request, or --model and --text")
     options = {"endpoint": endpoint, "lane": lane, "priority": priority, "delay_s": delay}
-    request |= {name: value for name, value in options.items() if value is not None}
-    if stream:
-        request["body"] = {**request.get("body", {}), "stream": True}
-    if webhook:
-        request["webhook"] = {"url": webhook}
-    if metadata:
-        request["metadata"] = {**request.get("metadata", {}), **_pairs(metadata)}
     headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
     with _client(url, key, data_dir) as client:
+        request = from_file(file) if file else from_text(client, model or "", text or "", endpoint)
+        request |= {name: value for name, value in options.items() if value is not None}
+        if stream:
+            request["body"] = {**request.get("body", {}), "stream": True}
+        if webhook:
+            request["webhook"] = {"url": webhook}
+        if metadata:
+            request["metadata"] = {**request.get("metadata", {}), **_pairs(metadata)}
         job = client.call("POST", "/v1/jobs", body=request, headers=headers)
         if stream or wait:
             job = _follow(client, job, quiet=as_json, deltas=stream)
@@ -195,28 +197,6 @@ def _each(
         for job_id in job_ids:
             job = client.call("POST", f"/v1/jobs/{_id(job_id)}/{what}")
             click.echo(json.dumps(job) if as_json else f"{job.get('id')} is {job.get('status')}")
-
-
-def _from_file(file: Any) -> dict[str, Any]:
-    try:
-        request = json.load(file)
-    except ValueError as error:
-        raise CliError(f"{file.name} is not valid JSON: {error}") from None
-    if not isinstance(request, dict):
-        raise CliError(f"{file.name} must hold one JSON object, a job request with `endpoint` and `body`")
-    return request
-
-
-def _from_text(model: str | None, text: str | None, endpoint: str | None) -> dict[str, Any]:
-    if model is None or text is None:
-        raise click.UsageError("give a FILE with a job request, or --model and --text")
-    if text == "-":
-        text = sys.stdin.read()
-    operation = endpoint or "/v1/chat/completions"
-    if operation == "/v1/chat/completions":
-        return {"endpoint": operation, "body": {"model": model, "messages": [{"role": "user", "content": text}]}}
-    name = "prompt" if operation == "/v1/completions" else "input"
-    return {"endpoint": operation, "body": {"model": model, name: text}}
 
 
 def _pairs(texts: tuple[str, ...]) -> dict[str, str]:

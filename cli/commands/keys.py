@@ -1,6 +1,7 @@
 """`coatcheck keys`."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +79,8 @@ def list_(as_json: bool, data_dir: Path | None) -> None:
             "prefix": key.prefix,
             "scopes": list(key.scopes),
             "requests_per_minute": key.requests_per_minute,
-            "created_at": key.created_at.isoformat(timespec="seconds"),
-            "revoked_at": key.revoked_at.isoformat(timespec="seconds") if key.revoked_at else None,
+            "created_at": _moment(key.created_at),
+            "revoked_at": _moment(key.revoked_at),
         }
         for key in on_database(work())
     ]
@@ -117,3 +118,8 @@ def revoke(key_id: str, data_dir: Path | None) -> None:
     if not outcome.found:
         raise CliError(f"there is no key {key_id}; `coatcheck keys list` shows them")
     click.echo(f"revoked {key_id}" + ("" if outcome.announced else "; Redis is away, so it works for up to 30 s more"))
+
+
+def _moment(value: datetime | None) -> str | None:
+    """The API's form of a time, without the milliseconds."""
+    return f"{value.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" if value else None

@@ -2,12 +2,16 @@
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from cli.database import on_database
 from cli.errors import CliError
-from cli.target import database_options, database_settings
+from cli.target import database_options, database_settings, folder_of
+
+if TYPE_CHECKING:
+    from core.settings import Settings
 
 
 @click.group()
@@ -34,4 +38,14 @@ def rotate_secret(name: str, keep_old: bool, as_json: bool, data_dir: Path | Non
     secret = on_database(work())
     if secret is None:
         raise CliError(f"there is no tenant {name}")
+    _keep(settings, data_dir, name, secret)
     click.echo(json.dumps({"tenant": name, "webhook_secret": secret}) if as_json else secret)
+
+
+def _keep(settings: "Settings", data_dir: Path | None, tenant: str, secret: str) -> None:
+    """Where a local stack keeps the secret of its own tenant, the old one must not stay."""
+    from cli.stack.state import OWN_TENANT, renew_webhook_secret
+
+    folder = folder_of(settings, data_dir)
+    if tenant == OWN_TENANT and folder is not None:
+        renew_webhook_secret(folder, secret)

@@ -1,10 +1,11 @@
 """`coatcheck up` and `coatcheck down`."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import click
 
@@ -134,17 +135,32 @@ def _detach(data_dir: Path, port: list[str], workers: int, api_workers: int, cat
     reading, writing = os.pipe()
     own = ["--data-dir", str(data_dir.resolve()), "--workers", str(workers), "--api-workers", str(api_workers)]
     command = [sys.executable, "-m", "cli", "up", *port, *own, "--catalog", str(catalog), "--tell", str(writing)]
+    for number in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C does
+        signal.signal(number, signal.default_int_handler)
+    click.echo(f"· logs are in {logs}")
     with (logs / "up.log").open("wb") as log:
         child = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=(writing,), start_new_session=True
         )
     os.close(writing)
-    ready = False
-    with os.fdopen(reading) as progress:
-        for line in progress:
-            click.echo(line.rstrip())
-            ready = ready or line.startswith("ready ")
+    try:
+        with os.fdopen(reading) as progress:
+            ready = _show(progress)
+    except KeyboardInterrupt:
+        click.echo("interrupted: stopping what was started", err=True)
+        child.terminate()
+        child.wait()
+        raise SystemExit(130) from None
     if not ready:
         child.wait()
         lines = (logs / "up.log").read_text(errors="replace").split("error: ", 1)
         raise CliError(lines[-1].strip())
+
+
+def _show(progress: IO[str]) -> bool:
+    """Print the lines as they come; whether the stack got ready."""
+    ready = False
+    for line in progress:
+        click.echo(line.rstrip())
+        ready = ready or line.startswith("ready ")
+    return ready

@@ -121,8 +121,9 @@ class Connection(asyncio.Protocol):
         )
 
     def send_chunk(self, data: bytes, *, last: bool = False) -> None:
-        """Send one chunk of a stream, and its end if it is the `last`."""
-        self.transport.write(b"%x\r\n%b\r\n%b" % (len(data), data, b"0\r\n\r\n" if last else b""))
+        """Send one chunk of a stream, and its end if it is the `last`. No data is no chunk: an empty one means the end."""
+        chunk = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+        self.transport.write(chunk + b"0\r\n\r\n" if last else chunk)
 
     def finished(self) -> None:
         """The answer is out: take the next request or close."""

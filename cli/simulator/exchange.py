@@ -32,6 +32,10 @@ _TICK_S = (
 )
 
 
+# uvloop counts whole milliseconds, so a timer may fire that much early; its token is due all the same.
+_EARLY_S = 0.001
+
+
 class Slots:
     """Limited room, as on an accelerator: who finds none waits in line."""
 
@@ -164,7 +168,7 @@ class Exchange:
         timed = self._events.timed
         due = len(timed)
         if self._interval:
-            due = min(due, int((self._loop.time() - self._started) / self._interval + 1e-6) + 1)
+            due = min(due, int((self._loop.time() - self._started + _EARLY_S) / self._interval) + 1)
         stop = self._stops_after()
         if stop is not None and due >= stop:
             self._break_off(timed[self._sent : stop])

@@ -20,6 +20,7 @@ from cli.stack.server import ServerFailed, last_lines, wait_until
 from cli.stack.state import Pids, StackFile, forget_stack_file
 from cli.stack.supervisor import Supervisor
 from cli.stack.watch import Watch
+from cli.wording import counted
 
 STOP_SECONDS = 13.0
 TICK_SECONDS = 0.5
@@ -113,7 +114,7 @@ class Stack:
             [sys.executable, "-m", "cli.stack.prepare"],
             cwd=self.plan.root,
             env=self.plan.environment,
-            input=json.dumps({"api_key": secrets.api_key, "webhook_secret": secrets.webhook_secret}),
+            input=json.dumps({"api_key": secrets.api_key}),
             capture_output=True,
             text=True,
             timeout=300,
@@ -182,7 +183,7 @@ def run_stack(options: UpOptions, report: Report) -> None:
             signal.signal(number, _ask_to_stop)
         forget_stack_file(options.root)
         if (count := end_leftovers(options.root)) > 0:
-            report.note(f"ended {count} processes that an earlier stack had left")
+            report.note(f"ended {counted(count, 'process', 'processes')} that an earlier stack had left")
         stack = Stack(make_plan(options), report)
         lock.tell(stack.plan.api_url)
         try:

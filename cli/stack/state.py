@@ -1,13 +1,20 @@
 """What the stack keeps in its data directory: secrets that outlive it, and stack.json while it is ready."""
 
 import base64
+import fcntl
 import json
+import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from cli.stack.folders import write_private
+
+# The tenant of the stack's own key.
+OWN_TENANT = "default"
 
 
 @dataclass(slots=True)
@@ -64,8 +71,21 @@ class StackFile:
     pids: Pids
 
     def save(self, root: Path) -> None:
-        """Write the file, readable by this user only."""
-        write_private(root / "stack.json", json.dumps(asdict(self), indent=2) + "\n")
+        """Write the file, readable by this user only. A webhook secret that was renewed in it meanwhile stays."""
+        with _changing(root):
+            if (shown := read_stack_file(root)) is not None:
+                self.webhook_secret = shown.get("webhook_secret")
+            _write_stack_file(root, asdict(self))
+
+
+def renew_webhook_secret(root: Path, secret: str) -> None:
+    """The own tenant has a new webhook secret: keep it, and show it in stack.json if the stack is ready."""
+    with _changing(root):
+        kept = Secrets.load(root)
+        kept.webhook_secret = secret
+        kept.save(root)
+        if (content := read_stack_file(root)) is not None:
+            _write_stack_file(root, content | {"webhook_secret": secret})
 
 
 def read_stack_file(root: Path) -> dict[str, Any] | None:
@@ -79,4 +99,20 @@ def read_stack_file(root: Path) -> dict[str, Any] | None:
 
 def forget_stack_file(root: Path) -> None:
     """The stack is no longer ready."""
-    (root / "stack.json").unlink(missing_ok=True)
+    with _changing(root):
+        (root / "stack.json").unlink(missing_ok=True)
+
+
+def _write_stack_file(root: Path, content: dict[str, Any]) -> None:
+    write_private(root / "stack.json", json.dumps(content, indent=2) + "\n")
+
+
+@contextmanager
+def _changing(root: Path) -> Iterator[None]:
+    """One writer at a time: `up` writes process ids while another command may be renewing a secret."""
+    handle = os.open(root, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

@@ -11,6 +11,7 @@ from cli.stack.leftovers import end_leftovers
 from cli.stack.lock import current_holder
 from cli.stack.server import wait_until
 from cli.stack.state import forget_stack_file
+from cli.wording import counted
 
 HOLDER_SECONDS = 16.0
 
@@ -28,7 +29,7 @@ def stop_stack(root: Path) -> str:
     forget_stack_file(root)
     if holder is None and count == 0:
         return f"nothing is running in {root}"
-    return f"stopped what was left ({count} processes); the data stay in {root}"
+    return f"stopped what was left ({counted(count, 'process', 'processes')}); the data stay in {root}"
 
 
 def _kill(pid: int) -> None:

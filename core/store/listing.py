@@ -45,16 +45,16 @@ class JobFilter:
 
 async def list_jobs(
     engine: AsyncEngine, tenant_id: UUID, wanted: JobFilter, *, after: UUID | None, limit: int
-) -> Sequence[Mapping[Any, Any]] | None:
-    """Return up to ``limit`` rows for ``render_job`` with ``result_omitted``; None when the tenant has no job ``after``."""
+) -> Sequence[Mapping[Any, Any]]:
+    """Return up to ``limit`` rows for ``render_job`` with ``result_omitted``.
+
+    ``after`` is a position in time: there need not be a job of that id any more.
+    """
     conditions = _conditions(tenant_id, wanted)
+    if after is not None:
+        conditions.append(jobs.c.id < after)
     async with engine.connect() as connection:
         await see_tenants(connection, [tenant_id])
-        if after is not None:
-            mine = select(jobs.c.id).where(jobs.c.id == after, jobs.c.tenant_id == tenant_id)
-            if (await connection.execute(mine)).first() is None:
-                return None
-            conditions.append(jobs.c.id < after)
         await connection.execute(_FREE_PLANNER)
         page = _page().where(*conditions).order_by(jobs.c.id.desc()).limit(limit)
         found: Sequence[Mapping[Any, Any]] = (await connection.execute(page)).mappings().all()

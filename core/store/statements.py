@@ -34,7 +34,7 @@ def statement(name: str) -> TextClause:
 
 
 @cache
-def _positional(name: str) -> tuple[str, tuple[str, ...]]:
+def positional(name: str) -> tuple[str, tuple[str, ...]]:
     """Return a statement as the driver takes it, with numbered parameters, and their names in order."""
     names: dict[str, None] = {}
 
@@ -55,5 +55,5 @@ async def fetch(
         KeyError: when a parameter is missing.
         asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError: what the driver raises.
     """
-    sql, names = _positional(name)
+    sql, names = positional(name)
     return await direct(engine).fetch(sql, [parameters[each] for each in names], within_s=within_s)

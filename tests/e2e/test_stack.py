@@ -62,11 +62,14 @@ def nothing_left(folder: Path) -> bool:
 def detached() -> Iterator[Path]:
     """The folder with a detached stack."""
     folder = new_folder()
-    done = coatcheck(folder, "up", "--detach", timeout=90)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert [line for line in done.stdout.splitlines() if line.startswith("ready api=http://127.0.0.1:")]
-    yield folder
-    remove(folder)
+    try:
+        done = coatcheck(folder, "up", "--detach", timeout=90)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert [line for line in done.stdout.splitlines() if line.startswith("ready api=http://127.0.0.1:")]
+        assert f"logs are in {folder}/.coatcheck/logs" in done.stdout
+        yield folder
+    finally:
+        remove(folder)
 
 
 @pytest.fixture
@@ -146,6 +149,36 @@ def test_a_job_goes_through_from_the_command_line(detached: Path) -> None:
     assert coatcheck(detached, "jobs", "get", "job_nothing").returncode == 1
 
 
+def test_the_endpoint_follows_from_the_model(detached: Path) -> None:
+    said = ("--text", "Cats sleep a lot.", "--wait")
+    embedded = coatcheck(detached, "jobs", "submit", "--model", "local/embed", *said)
+    assert embedded.returncode == 0, embedded.stderr
+    assert "1 embedding of " in embedded.stdout
+    moderated = coatcheck(detached, "jobs", "submit", "--model", "sim/moderate", *said, "--json")
+    assert json.loads(moderated.stdout)["endpoint"] == "/v1/moderations"
+    refused = coatcheck(detached, "jobs", "submit", "--model", "sim/rerank", *said)
+    assert refused.returncode == 1 and "sim/rerank serves /v1/rerank" in refused.stderr
+
+
+def test_a_mistake_is_told_once_with_its_place(detached: Path) -> None:
+    unknown = coatcheck(detached, "jobs", "submit", "--model", "sim/none", "--text", "x").stderr
+    assert unknown.count("There is no model") == 1 and unknown.rstrip().endswith("(/body/model)")
+    asked = ("--model", "local/embed", "--text", "x", "--endpoint", "/v1/chat/completions")
+    wrong = coatcheck(detached, "jobs", "submit", *asked).stderr
+    assert wrong.count("does not serve") == 1
+    (detached / "two.json").write_text('{"endpoint": "/v1/none", "body": {}, "priority": 99}')
+    two = coatcheck(detached, "jobs", "submit", "two.json").stderr
+    assert two.lower().count("must be '/v1/chat/completions'") == 1 and two.count("priority") == 1
+
+
+def test_the_stacks_own_webhook_secret_is_renewed_wherever_it_is_kept(detached: Path) -> None:
+    before = stack_of(detached)
+    renewed = coatcheck(detached, "tenants", "rotate-secret", "default").stdout.strip()
+    assert stack_of(detached) == {**before, "webhook_secret": renewed} != before
+    kept = json.loads((detached / ".coatcheck" / "secrets.json").read_text())
+    assert kept["webhook_secret"] == renewed
+
+
 def test_keys_are_made_listed_and_revoked(detached: Path) -> None:
     first = json.loads(coatcheck(detached, "keys", "create", "--tenant", "acme", "--json").stdout)
     assert set(first) == {"id", "key", "tenant", "scopes", "webhook_secret"}
@@ -159,14 +192,18 @@ def test_keys_are_made_listed_and_revoked(detached: Path) -> None:
     assert wait_until(lambda: httpx.get(f"{api}/v1/jobs", headers=asked).status_code == 401, 5)
     listed = coatcheck(detached, "keys", "list").stdout
     assert first["id"] in listed and first["key"] not in listed
+    times = [key["created_at"] for key in json.loads(coatcheck(detached, "keys", "list", "--json").stdout)]
+    assert [time for time in times if not time.endswith("Z")] == []
     renewed = json.loads(coatcheck(detached, "tenants", "rotate-secret", "acme", "--json").stdout)
     assert renewed["webhook_secret"] != first["webhook_secret"]
+    assert stack_of(detached)["webhook_secret"] not in (renewed["webhook_secret"], first["webhook_secret"])
 
 
 def test_the_doctor_is_content_with_a_running_stack(detached: Path) -> None:
     done = coatcheck(detached, "doctor", "--json")
     findings = {finding["name"]: finding for finding in json.loads(done.stdout)}
     assert done.returncode == 0, findings
+    assert findings["stack"]["found"].startswith("running in ")
     assert findings["database"]["level"] == "ok" and findings["broker"]["level"] == "ok"
 
 
@@ -188,6 +225,31 @@ def test_a_busy_port_that_was_asked_for_is_an_error_and_nothing_starts(folder: P
         done = coatcheck(folder, "up", "--port", str(port))
     assert done.returncode == 1 and str(port) in done.stderr
     assert nothing_left(folder)
+
+
+@pytest.mark.parametrize("arguments", [(), ("--detach",)], ids=["in front", "detached"])
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("moment", ["postgres.draft", "run/sv.sock"])
+def test_an_interrupted_first_start_leaves_nothing(
+    folder: Path, arguments: tuple[str, ...], stop: signal.Signals, moment: str
+) -> None:
+    command = [sys.executable, "-m", "cli", "up", "--workers", "1", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=folder, env=ENVIRONMENT) as process:
+        assert wait_until((folder / ".coatcheck" / moment).exists, 20, 0.001)
+        process.send_signal(stop)
+        said, _ = process.communicate()
+    assert process.returncode in (0, 130) and "ready api=" not in said
+    assert nothing_left(folder)
+    assert [pid for pid in psutil.pids() if is_of(pid, folder)] == []
+
+
+def is_of(pid: int, folder: Path) -> bool:
+    """Whether a process works in the folder or names it on its command line."""
+    try:
+        process = psutil.Process(pid)
+        return any(str(folder) in place for place in (process.cwd(), *process.cmdline()))
+    except (psutil.Error, OSError):
+        return False
 
 
 def test_ctrl_c_stops_all_of_it_and_the_next_start_has_the_same_key_and_jobs(folder: Path) -> None:

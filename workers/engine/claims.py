@@ -20,9 +20,9 @@ from workers.engine.slots import Slots
 
 _log = structlog.get_logger(__name__)
 _DATABASE_PAUSE_S = 0.5
-# With a backlog and most slots taken, wait for a sixteenth of them to come free: a claim per finished job would spend more on
+# With a backlog and most slots taken, wait for a small part of them to come free: a claim per finished job would spend more on
 # claiming than on the jobs. The sweep insists on fewer, so that slow jobs don't keep the free slots beside them empty for long.
-_REFILL = 16
+_REFILL = 32
 _CLAIMS_UNSHARED = 8
 _SHOWN_IDS = 8
 

@@ -62,7 +62,7 @@ class Job:
             event_seq=row.event_seq,
             body_bytes=row.body_bytes,
             batch_size=batch_size,
-            plain=row.group_id is None and row.webhook is None,
+            plain=not row.tied,
             request_id=row.request_id,
             traceparent=row.traceparent,
         )

@@ -35,7 +35,9 @@ started AS (
   UPDATE jobs j SET status = 'running', attempts = j.attempts + 1, lease_no = j.lease_no + 1, started_at = now(),
     version = j.version + 1, event_seq = j.event_seq + 1
   FROM taken k WHERE j.id = k.job_id AND j.status = 'queued'
-  RETURNING j.*, k.body_bytes
+  RETURNING j.id, j.tenant_id, j.endpoint, j.model, j.lane, j.body, j.stream, j.webhook IS NOT NULL OR j.group_id IS NOT NULL AS tied,
+    j.max_attempts, j.attempts, j.lease_no, j.timeout_s, j.created_at, j.run_at, j.started_at, j.event_seq, j.request_id,
+    j.traceparent, k.body_bytes
 ),
 leased AS (
   INSERT INTO running (job_id, tenant_id, lane, model, lease_no, process_id, deployment, batch_size)
@@ -46,7 +48,4 @@ told AS (
   INSERT INTO job_events (job_id, seq, last_seq, tenant_id, type, data)
   SELECT s.id, s.event_seq, s.event_seq, s.tenant_id, 'job.started', json_build_object('attempt', s.attempts) FROM started s
 )
-SELECT s.id, s.tenant_id, s.endpoint, s.model, s.lane, s.priority, s.body, s.stream, s.metadata, s.webhook, s.group_id,
-  s.schedule_id, s.max_attempts, s.attempts, s.lease_no, s.timeout_s, s.created_at, s.run_at, s.expires_at, s.started_at,
-  s.version, s.event_seq, s.request_id, s.traceparent, s.body_bytes
-FROM started s
+SELECT s.* FROM started s

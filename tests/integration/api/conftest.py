@@ -21,6 +21,7 @@ from tests.support.raw_http import RunningApp
 TOKEN = "cc_" + "a" * 40
 READER_TOKEN = "cc_" + "r" * 40
 SLOW_TOKEN = "cc_" + "s" * 40
+STRICT_TOKEN = "cc_" + "t" * 40
 
 
 @needs("jobs:write")
@@ -43,6 +44,11 @@ async def outage(call: Call) -> Answer:
     raise ConnectionRefusedError("no database")
 
 
+@needs("jobs:read")
+async def limited_outage(call: Call) -> Answer:
+    raise ConnectionRefusedError("no database")
+
+
 @needs(None)
 async def hello(call: Call) -> Answer:
     return json_answer({"query": call.query("limit", "metadata[")})
@@ -58,6 +64,7 @@ async def edge() -> AsyncIterator[RunningApp]:
         TOKEN: _key("jobs:write", "jobs:read"),
         READER_TOKEN: _key("jobs:read"),
         SLOW_TOKEN: _key("jobs:write", rpm=2),
+        STRICT_TOKEN: _key("jobs:read", rpm=7),
     }
 
     async def load(token: str) -> ApiKey | None:
@@ -74,6 +81,7 @@ async def edge() -> AsyncIterator[RunningApp]:
     app.post("/v1/jobs/{id}/cancel")(poke)
     app.get("/fail")(fail)
     app.get("/outage")(outage)
+    app.get("/limited-outage")(limited_outage)
     async with RunningApp(app) as running:
         yield running
 

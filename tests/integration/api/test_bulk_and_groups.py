@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from api.schemas import answers
+from core.lifecycle import Status
 from tests.support.api import Api, Caller, job_request, running_api
 from tests.support.store import Store
 
@@ -14,6 +15,11 @@ NDJSON = {"content-type": "application/x-ndjson"}
 
 def lines(*requests: Any) -> bytes:
     return b"\n".join(request if isinstance(request, bytes) else json.dumps(request).encode() for request in requests)
+
+
+def counts(**by_state: int) -> dict[str, int]:
+    """All states, those not named without jobs."""
+    return dict.fromkeys(Status, 0) | by_state
 
 
 async def test_an_array_and_lines_make_a_group_each(caller: Caller, store: Store) -> None:
@@ -25,7 +31,7 @@ async def test_an_array_and_lines_make_a_group_each(caller: Caller, store: Store
         group = answer.json()
         answers.Group.model_validate(group)
         assert answer.headers["location"] == f"/v1/groups/{group['id']}"
-        assert (group["status"], group["total"], group["counts"]) == ("running", 30, {"queued": 30})
+        assert (group["status"], group["total"], group["counts"]) == ("running", 30, counts(queued=30))
         assert await caller.get(f"/v1/groups/{group['id']}") == group
         assert len((await caller.get("/v1/jobs", group_id=group["id"], limit=100))["data"]) == 30
     assert await store.statuses() == {"queued": 60}
@@ -47,6 +53,50 @@ async def test_every_bad_line_is_named_and_nothing_is_stored(caller: Caller, sto
 async def test_bad_items_of_an_array_are_named_too(caller: Caller, store: Store) -> None:
     told = await caller.post("/v1/jobs/bulk", 422, [job_request(), 1, job_request(model="none")])
     assert [fault["pointer"] for fault in told["errors"]] == ["/1", "/2/body/model"]
+    assert [fault["line"] for fault in told["errors"]] == [2, 3]
+    assert told["detail"] == "Nothing was accepted: 2 of 3 jobs are not valid."
+    told = await caller.post("/v1/jobs/bulk", 422, [job_request(), 1])
+    assert told["detail"] == "Nothing was accepted: 1 of 2 jobs is not valid."
+    assert await store.statuses() == {}
+
+
+GOOD = json.dumps(job_request(cache={"mode": "off"}))
+
+
+@pytest.mark.parametrize(
+    ("bad", "code", "detail"),
+    [
+        ('{"a": NaN}', "invalid_number", "NaN is not JSON."),
+        ('{"a": "\\u0000"}', "invalid_text", "The character NUL is not accepted."),
+        ('{"a": 1, "a": 2}', "duplicate_key", "The member 'a' is there more than once."),
+        ('{"a" 1}', "invalid_json", None),
+        ("{}{}", "invalid_json", None),
+    ],
+)
+async def test_json_that_is_wrong_within_an_item_is_pointed_at(
+    caller: Caller, store: Store, bad: str, code: str, detail: str | None
+) -> None:
+    json_array = f" [{GOOD}, {GOOD} ,\n{bad}, {GOOD}]".encode()
+    answer = await caller.http.post("/v1/jobs/bulk", content=json_array, headers={"content-type": "application/json"})
+    by_line = await caller.http.post("/v1/jobs/bulk", content=f"{GOOD}\n\n{GOOD}\n{bad}\n".encode(), headers=NDJSON)
+    for told, line in ((answer.json(), 3), (by_line.json(), 4)):
+        (fault,) = told["errors"]
+        assert (told["status"], told["error"]["code"]) == (400, code)
+        assert (fault["pointer"], fault["line"]) == ("/2", line)
+        assert detail in (None, fault["detail"])
+        assert "line 1" not in fault["detail"]
+    assert await store.statuses() == {}
+
+
+async def test_a_line_that_is_too_long_is_named(settings: Any, owner: Any, store: Store) -> None:
+    async with running_api(settings, owner, max_body_bytes=2**20, max_bulk_bytes=4 * 2**20) as small:
+        caller = await small.caller()
+        content = lines(job_request(), b"", job_request(), job_request("a" * 2**20), job_request())
+        answer = await caller.http.post("/v1/jobs/bulk", content=content, headers=NDJSON)
+    told = answer.json()
+    assert answer.status_code == 413
+    assert told["errors"] == [{"pointer": "/2", "detail": "May have at most 1 MB.", "line": 4}]
+    assert told["detail"] == "Line 4 is too long: a line may have at most 1 MB."
     assert await store.statuses() == {}
 
 
@@ -108,12 +158,12 @@ async def test_a_group_is_cancelled_as_a_whole_and_completes_with_its_last_job(
     process = await store.process()
     await process.succeed(*await process.claim(2))
     running = await caller.get(f"/v1/groups/{group['id']}")
-    assert (running["status"], running["counts"]) == ("running", {"queued": 3, "succeeded": 2})
+    assert (running["status"], running["counts"]) == ("running", counts(queued=3, succeeded=2))
     stopped = await caller.post(f"/v1/groups/{group['id']}/cancel")
-    assert (stopped["status"], stopped["counts"]) == ("cancelled", {"succeeded": 2, "cancelled": 3})
+    assert (stopped["status"], stopped["counts"]) == ("cancelled", counts(succeeded=2, cancelled=3))
     assert await caller.post(f"/v1/groups/{group['id']}/cancel") == stopped
     done = await caller.post("/v1/jobs/bulk", 202, [job_request()])
     await process.fail(*await process.claim())
     completed = await caller.get(f"/v1/groups/{done['id']}")
-    assert (completed["status"], completed["counts"]) == ("completed", {"failed": 1})
+    assert (completed["status"], completed["counts"]) == ("completed", counts(failed=1))
     assert completed["finished_at"] is not None

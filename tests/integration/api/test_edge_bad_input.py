@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from tests.integration.api.conftest import READER_TOKEN, SLOW_TOKEN, TOKEN
+from api.edge.body import size
+from tests.integration.api.conftest import READER_TOKEN, SLOW_TOKEN, STRICT_TOKEN, TOKEN
 from tests.support.raw_http import RawAnswer, RunningApp, exchange, read_answer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -98,6 +99,18 @@ ROWS = [
         head("POST /v1/jobs HTTP/1.1\nhost: x\ncontent-length: 2\ntransfer-encoding: chunked\n\n0\n\n"),
         400,
         "invalid_http",
+    ),
+    (
+        "a transfer coding besides chunked is 501",
+        head("POST /v1/jobs HTTP/1.1\nhost: x\ntransfer-encoding: gzip, chunked\n\n0\n\n"),
+        501,
+        "unsupported_transfer_encoding",
+    ),
+    (
+        "two transfer codings are 400",
+        head("POST /v1/jobs HTTP/1.1\nhost: x\ntransfer-encoding: gzip\ntransfer-encoding: chunked\n\n0\n\n"),
+        400,
+        "invalid_header",
     ),
     (
         "two lengths are 400",
@@ -242,7 +255,37 @@ async def test_bytes_that_trickle_into_a_body_run_out_of_time(edge: RunningApp) 
 
 async def test_405_names_all_methods_of_the_path(edge: RunningApp) -> None:
     answer = await exchange(edge.port, head("DELETE /v1/jobs HTTP/1.1\nhost: x\n\n"))
-    assert answer.headers["allow"] == "GET, POST"
+    assert answer.headers["allow"] == "GET, HEAD, POST"
+
+
+HEADS = [("/v1/jobs", 200), ("/nowhere", 404), ("/v1/jobs?sort=x", 422), ("/fail", 500), ("/outage", 503)]
+
+
+@pytest.mark.parametrize(("path", "status"), HEADS)
+async def test_head_is_answered_like_get_without_the_body_and_the_connection_goes_on(
+    edge: RunningApp, path: str, status: int
+) -> None:
+    got = await exchange(edge.port, get(path))
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+    writer.write(b"HEAD" + get(path)[3:])
+    answer = await asyncio.wait_for(read_answer(reader, head_only=True), 20)
+    writer.write(get("/v1/jobs"))
+    after = await asyncio.wait_for(read_answer(reader), 20)
+    writer.close()
+    assert answer.status == got.status == status
+    varying = {"date", "x-request-id", "content-length"}
+    assert {**answer.headers, **dict.fromkeys(varying)} == {**got.headers, **dict.fromkeys(varying)}
+    # A problem quotes the request's id, which has always the same length.
+    assert answer.headers["content-length"] == got.headers["content-length"]
+    assert (after.status, after.json()) == (200, {"query": {}})
+
+
+async def test_head_where_there_is_no_get_is_405(edge: RunningApp) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+    writer.write(b"HEAD /v1/jobs/1/cancel HTTP/1.1\r\nhost: x\r\n\r\n")
+    answer = await asyncio.wait_for(read_answer(reader, head_only=True), 20)
+    writer.close()
+    assert (answer.status, answer.headers["allow"]) == (405, "POST")
 
 
 async def test_401_asks_for_a_bearer_token_and_looks_alike_for_all_keys(edge: RunningApp) -> None:
@@ -256,6 +299,33 @@ async def test_503_tells_when_to_come_back(edge: RunningApp) -> None:
     answer = await exchange(edge.port, get("/outage"))
     assert answer.headers["retry-after"] == "1"
     assert answer.headers["retry-after-ms"] == "1000"
+    for kind in ("requests", "tokens"):
+        assert {answer.headers[f"x-ratelimit-{what}-{kind}"] for what in ("limit", "remaining")} == {str(2**53 - 1)}
+        assert answer.headers[f"x-ratelimit-reset-{kind}"] == "0s"
+
+
+async def test_503_tells_the_allowance_of_a_key_that_has_one(edge: RunningApp) -> None:
+    outage = get("/limited-outage", headers=f"authorization: Bearer {STRICT_TOKEN}\r\n")
+    answer = await exchange(edge.port, outage)
+    assert answer.status == 503
+    assert answer.headers["x-ratelimit-limit-requests"] == "7"
+    assert answer.headers["x-ratelimit-remaining-requests"] == "6"
+
+
+async def test_a_wrong_key_is_told_in_words_that_fit_a_missing_one_too(edge: RunningApp) -> None:
+    told = (await exchange(edge.port, post(headers=JSON))).json()
+    assert told["detail"] == "The API key is missing or not valid: send it as 'Authorization: Bearer cc_…'."
+
+
+async def test_a_query_parameter_at_fault_is_pointed_at(edge: RunningApp) -> None:
+    told = (await exchange(edge.port, get("/v1/jobs?so/rt=x"))).json()
+    assert told["errors"] == [{"pointer": "/so~1rt", "detail": "Unknown query parameter 'so/rt'."}]
+
+
+async def test_limits_of_size_are_told_for_people(edge: RunningApp) -> None:
+    told = (await exchange(edge.port, post(b"x" * 1_000_001))).json()
+    assert told["detail"] == "The body may have at most 1,000,000 bytes."
+    assert size(10 * 2**20) == "10 MB"
 
 
 async def test_a_sane_request_id_comes_back_and_an_odd_one_is_replaced(edge: RunningApp) -> None:

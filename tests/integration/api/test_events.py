@@ -197,6 +197,25 @@ async def test_silence_is_broken_by_comments_and_headers_keep_proxies_out(
                     break
 
 
+async def test_every_block_of_a_stream_is_an_event(settings: Settings, owner: AsyncEngine, store: Store) -> None:
+    async with running_api(settings, owner, sse_keepalive_s=0.02) as quick:
+        caller = await quick.caller()
+        job = await streaming_job(caller)
+        process = await store.process()
+        (claimed,) = await process.claim()
+        told, ended = b"", False
+        async with caller.http.stream("GET", f"/v1/jobs/{job['id']}/events") as answer:
+            async for piece in answer.aiter_bytes():
+                told += piece
+                if told.count(b": still here") == 2 and not ended:
+                    ended = True
+                    await end(process, claimed, 2)
+    blocks = told.decode().split("\n\n")
+    assert blocks.pop() == ""
+    assert blocks[0].startswith("retry: 1000\nid: 1\nevent: job.queued\n")
+    assert [block.partition("id: ")[2][0] for block in blocks] == ["1", "2", "3"]
+
+
 async def test_a_reader_that_leaves_is_forgotten(api: Api, caller: Caller) -> None:
     job = await caller.submit()
     hub = api.running.app.state.services.hub

@@ -1,5 +1,6 @@
 """The bad-input catalogue for job requests, lists and bulk: the named status, the field at fault, and no row written."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -84,6 +85,19 @@ ROWS: list[tuple[str, Any, str, str]] = [
     ("embeddings of an object", operation(EMBED, model="sim/embed", input={}), "invalid_request", "/body/input"),
     ("reranking without documents", operation(RERANK, model="sim/rerank", query="a", documents=[]), "invalid_request", DOCS),
     ("reranking without a query", operation(RERANK, model="sim/rerank", query=" ", documents=["a"]), "invalid_request", QUERY),
+    ("embeddings as a stream", operation(EMBED, model="sim/embed", input="a", stream=True), "invalid_request", "/body/stream"),
+    (
+        "reranking as a stream",
+        operation(RERANK, model="sim/rerank", query="a", documents=["a"], stream=True),
+        "invalid_request",
+        "/body/stream",
+    ),
+    (
+        "moderation as a stream",
+        operation("/v1/moderations", model="sim/moderate", input="a", stream=True),
+        "invalid_request",
+        "/body/stream",
+    ),
     ("run_at in the year 9999", job_request(run_at="9999-12-31T23:59:59Z"), "invalid_request", "/run_at"),
     ("run_at in 1970", job_request(run_at="1970-01-01T00:00:00Z"), "invalid_request", "/run_at"),
     ("run_at without a zone", job_request(run_at="2026-11-20T08:00:00"), "invalid_request", "/run_at"),
@@ -199,7 +213,7 @@ async def test_an_odd_idempotency_key_is_400(refusing: tuple[Api, Caller, AsyncE
     "query",
     [
         "limit=0", "limit=-1", "limit=1000000000", "limit=101", "limit=ten", "limit=", "limit=%D9%A1", "after=x", "after=job_x",
-        "after=job_01h455vb4pex5vsknk084sn02q", "after=grp_01h455vb4pex5vsknk084sn02q", "status=done", "lane=fast",
+        "after=grp_01h455vb4pex5vsknk084sn02q", "status=done", "lane=fast",
         "endpoint=/v1/x", "group_id=1", "created_after=yesterday", "created_before=2026-02-30T00:00:00Z", "sort=password",
         "offset=1000000000000", "metadata=a", "metadata[a]=%00", "status=queued&status=failed",
     ],
@@ -207,11 +221,45 @@ async def test_an_odd_idempotency_key_is_400(refusing: tuple[Api, Caller, AsyncE
 async def test_an_odd_list_query_is_422(refusing: tuple[Api, Caller, AsyncEngine], query: str) -> None:
     answer = await refusing[1].http.get("/v1/jobs?" + query)
     assert answer.status_code == 422, answer.text
+    told = answer.json()
+    (fault,) = told["errors"]
+    assert fault["pointer"] == "/" + told["error"]["param"] == "/" + query.partition("=")[0]
+    assert fault["detail"] == told["detail"]
 
 
-async def test_a_foreign_cursor_is_422(api: Any, caller: Caller) -> None:
-    other = await (await api.caller("other")).submit()
-    assert (await caller.get("/v1/jobs", 422, after=other["id"]))["error"]["param"] == "after"
+WORDINGS = [
+    (with_body(messages=[]), "/body/messages", "Must not be empty."),
+    ({"endpoint": CHAT, "body": []}, "/body", "Must be a JSON object."),
+    ({"endpoint": CHAT}, "/body", "Must be given."),
+    (job_request(tenant_id=1), "/tenant_id", "Unknown field."),
+    (job_request(priority=10), "/priority", "Must be at most 9."),
+    (job_request(priority=1.5), "/priority", "Must be a whole number."),
+    (job_request(lane="x"), "/lane", "Must be 'interactive', 'default' or 'bulk'."),
+    (job_request(webhook=1), "/webhook", "Must be a JSON object."),
+    (job_request(webhook={"url": ""}), "/webhook/url", "Must not be empty."),
+    (with_body(messages=[1]), "/body/messages/0", "Must be a JSON object."),
+    (with_body(model="x" * 201), "/body/model", "May have at most 200 characters."),
+    (
+        job_request(webhook={"url": "https://127.0.0.1/"}),
+        "/webhook/url",
+        "The URL is refused: it points to a loopback address.",
+    ),
+    (
+        job_request(webhook={"url": "https://metadata/"}),
+        "/webhook/url",
+        "The URL is refused: host names without a dot are refused.",
+    ),
+]
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize(("request_body", "pointer", "detail"), WORDINGS, ids=[row[1] + row[2] for row in WORDINGS])
+async def test_faults_are_told_in_one_human_sentence(
+    refusing: tuple[Api, Caller, AsyncEngine], request_body: Any, pointer: str, detail: str
+) -> None:
+    told = await refusing[1].post("/v1/jobs", 422, request_body)
+    assert told["errors"] == [{"pointer": pointer, "detail": detail}]
+    assert told["detail"].lower().endswith(detail.lower())
 
 
 @pytest.mark.parametrize("wait", ["-1", "1.5", "x", "", "0x10"])
@@ -223,7 +271,20 @@ async def test_an_odd_wait_is_422(caller: Caller, wait: str) -> None:
 async def test_an_absurd_wait_is_cut_to_a_minute(caller: Caller) -> None:
     job = await caller.submit()
     await caller.post(f"/v1/jobs/{job['id']}/cancel")
-    assert (await caller.get(f"/v1/jobs/{job['id']}", wait=10**8))["status"] == "cancelled"
+    for wait in ("9999999999", "9" * 4000, "0" * 3000 + "7"):
+        assert (await caller.get(f"/v1/jobs/{job['id']}", wait=wait))["status"] == "cancelled"
+    again = job_request(metadata={"a": "b"})
+    for asked, applied in (("9999999999999", "wait=60"), ("9" * 5000, "wait=60"), ("000", "wait=0")):
+        call = asyncio.create_task(caller.http.post("/v1/jobs", json=again, headers={"prefer": f"wait={asked}"}))
+        await end_all(caller, call)
+        assert (await call).headers["preference-applied"] == applied
+
+
+async def end_all(caller: Caller, waiting: "asyncio.Task[Any]") -> None:
+    """Cancel queued jobs until the call that waits for one is answered."""
+    while not waiting.done():
+        for job in (await caller.get("/v1/jobs", status="queued"))["data"]:
+            await caller.post(f"/v1/jobs/{job['id']}/cancel")
 
 
 @pytest.mark.parametrize("after", ["-1", "x", "99999999999", "1.0", "\u0661"])

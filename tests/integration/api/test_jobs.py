@@ -8,6 +8,7 @@ import pytest
 
 from api.schemas import answers
 from core import ids
+from core.render import TIMING
 from core.store.moves import cancel_jobs
 from tests.support.api import Api, Caller, job_request
 from tests.support.raw_http import until
@@ -83,6 +84,17 @@ async def test_the_same_key_with_another_payload_is_422_and_another_tenant_has_i
     assert await store.statuses() == {"queued": 2}
 
 
+async def test_the_key_of_a_deleted_job_says_so(caller: Caller, store: Store) -> None:
+    headers = {"idempotency-key": "once"}
+    job = (await caller.http.post("/v1/jobs", json=job_request(), headers=headers)).json()
+    await finish(store, job)
+    await caller.http.delete(f"/v1/jobs/{job['id']}")
+    again = await caller.http.post("/v1/jobs", json=job_request(), headers=headers)
+    assert (again.status_code, again.json()["error"]["code"]) == (422, "original_deleted")
+    assert "was deleted" in again.json()["detail"]
+    assert await store.statuses() == {}
+
+
 async def test_a_storm_of_one_key_makes_one_job(caller: Caller, store: Store) -> None:
     requests = [
         caller.http.post("/v1/jobs", json=job_request(), headers={"idempotency-key": "storm"}) for _ in range(60)
@@ -129,9 +141,11 @@ async def test_an_etag_saves_the_body_until_the_job_moves(caller: Caller, store:
     moved = await caller.http.get(path, headers={"if-none-match": first.headers["etag"]})
     assert first.headers["etag"].startswith('W/"')
     assert first.headers["retry-after"] == "1"
+    assert first.headers["openai-poll-after-ms"] == "1000"
+    assert {answer.headers["cache-control"] for answer in (first, same, moved)} == {"no-store"}
     assert (same.status_code, same.content) == (304, b"")
     assert moved.status_code == 200
-    assert "retry-after" not in moved.headers
+    assert not {"retry-after", "openai-poll-after-ms"} & moved.headers.keys()
 
 
 async def test_pages_go_through_all_jobs_newest_first(caller: Caller) -> None:
@@ -146,6 +160,41 @@ async def test_pages_go_through_all_jobs_newest_first(caller: Caller) -> None:
     assert await caller.get("/v1/jobs", after=made[0]) == {
         "object": "list", "data": [], "has_more": False, "first_id": None, "last_id": None,
     }  # fmt: skip
+
+
+async def test_a_page_goes_on_behind_a_job_that_is_gone_or_foreign(api: Api, caller: Caller, store: Store) -> None:
+    oldest, deleted = await caller.submit(), await caller.submit()
+    await finish(store, oldest, deleted)
+    foreign = await (await api.caller("other")).submit()
+    newest = await caller.submit()
+    assert (await caller.http.delete(f"/v1/jobs/{deleted['id']}")).status_code == 204
+    for after in (deleted, foreign):
+        assert [job["id"] for job in (await caller.get("/v1/jobs", after=after["id"]))["data"]] == [oldest["id"]]
+    unknown = ids.encode(ids.JOB, ids.new_id())
+    assert [job["id"] for job in (await caller.get("/v1/jobs", after=unknown))["data"]] == [newest["id"], oldest["id"]]
+
+
+async def test_head_of_a_job_and_of_its_events_is_answered_at_once(caller: Caller) -> None:
+    job = await caller.submit()
+    path = f"/v1/jobs/{job['id']}"
+    got = await caller.http.get(path)
+    answer = await caller.http.head(path)
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert answer.headers["etag"] == got.headers["etag"]
+    assert int(answer.headers["content-length"]) == len(got.content)
+    assert (await caller.http.head(path, headers={"if-none-match": got.headers["etag"]})).status_code == 304
+    stream = await caller.http.head(path + "/events")
+    assert (stream.status_code, stream.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+    assert (await caller.http.head("/docs/assets/swagger-ui.css")).status_code == 200
+    assert (await caller.http.get(path)).status_code == 200, "the connection is in order"
+
+
+async def test_what_was_not_measured_yet_is_null_within_timing(caller: Caller) -> None:
+    job = await caller.submit()
+    cancelled = await caller.post(f"/v1/jobs/{job['id']}/cancel")
+    members = set(answers.Timing.model_fields)
+    assert job["timing"] == cancelled["timing"] == dict.fromkeys(members)
+    assert set(TIMING) == members
 
 
 async def test_filters_pick_what_they_name(caller: Caller, store: Store) -> None:
@@ -196,6 +245,7 @@ async def test_only_ended_jobs_that_did_not_succeed_can_be_retried(caller: Calle
     await process.fail(*await process.claim())
     again = await caller.post(path)
     assert (again["status"], again["error"], again["max_attempts"]) == ("queued", None, 2)
+    assert again["queue_position"] is None
     await finish(store, job)
     assert (await caller.post(path, 409))["error"]["code"] == "invalid_state"
     attempts = await caller.get(f"/v1/jobs/{job['id']}/attempts")

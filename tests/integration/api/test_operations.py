@@ -10,7 +10,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from api.schemas import answers
 from core.announce import KEYS
+from core.presence import Presence
 from core.settings import Settings
 from core.store.keys import list_keys, revoke_key
 from tests.support.api import Api, Caller, job_request, running_api
@@ -102,6 +104,45 @@ async def test_ready_names_what_is_missing(api: Api, settings: Settings, owner: 
     assert "redis" in answer.json()["degraded"]
 
 
+async def test_a_process_that_cannot_store_jobs_is_not_ready(api: Api) -> None:
+    async with httpx.AsyncClient(base_url=api.running.url, trust_env=False) as nobody:
+        assert (await nobody.get("/readyz")).status_code == 200
+        await api.running.app.state.services.committer.stop()
+        answer = await nobody.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json()["degraded"] == ["committer"]
+    assert answer.headers["retry-after"] == "1"
+
+
+async def test_the_front_door_says_where_things_are(api: Api) -> None:
+    async with httpx.AsyncClient(base_url=api.running.url, trust_env=False) as nobody:
+        told = (await nobody.get("/")).json()
+        assert told == {"name": "Coatcheck", "docs": "/docs", "openapi": "/openapi.json"}
+        assert [(await nobody.get(told[name])).status_code for name in ("docs", "openapi")] == [200, 200]
+
+
+async def test_deployments_tell_what_their_workers_report(api: Api, owner: AsyncEngine) -> None:
+    admin = await api.caller("acme", "admin")
+    measured = {
+        "in_flight": 2,
+        "calls": 10,
+        "errors": 1,
+        "failing_in_a_row": 0,
+        "ttft_ms": {"p50": 1.5, "p95": 2, "p99": 3},
+    }
+    worker = Presence("worker", ("default",), 60.0)
+    name = (await admin.get("/v1/deployments"))["data"][0]["id"]
+    await worker.renew(owner, None, {"deployments": {name: measured}})
+    await Presence("worker", ("bulk",), 60.0).renew(owner, None, {"deployments": {name: {"in_flight": 1}}})
+    page = await admin.get("/v1/deployments")
+    answers.DeploymentPage.model_validate(page)
+    told, other = page["data"][:2]
+    assert (told["workers"], told["health"], told["in_flight"], told["calls"]) == (2, "ok", 3, 10)
+    assert told["latency"]["ttft_ms"] == {"p50": 1.5, "p95": 2.0, "p99": 3.0}
+    assert told["latency"]["total_ms"] == {"p50": None, "p95": None, "p99": None}
+    assert other["health"] == "unknown"
+
+
 async def test_metrics_are_free_on_this_machine_and_need_admin_behind_a_proxy(api: Api) -> None:
     caller, admin = await api.caller(), await api.caller("acme", "admin")
     await caller.submit()
@@ -110,7 +151,7 @@ async def test_metrics_are_free_on_this_machine_and_need_admin_behind_a_proxy(ap
         proxied = await nobody.get("/metrics", headers={"x-forwarded-for": "203.0.113.9"})
     families = {family.name: family for family in text_string_to_metric_families(page.text)}
     depth = {sample.labels["lane"]: sample.value for sample in families["coatcheck_queue_depth"].samples}
-    assert depth == {"default": 1.0}
+    assert {lane: jobs for lane, jobs in depth.items() if jobs} == {"default": 1.0}
     assert "coatcheck_http_requests" in families
     assert proxied.status_code == 401
     by_proxy = {"x-forwarded-for": "203.0.113.9"}

@@ -111,6 +111,25 @@ def test_a_waiting_client_that_leaves_gives_its_place_away(simulator: RunningSim
     assert post(simulator, "/v1/chat/completions", quick).status_code == 200
 
 
+def test_a_stream_is_whole_at_every_speed(simulator: RunningSimulator) -> None:
+    def streamed(speed: float) -> tuple[float, int, bool]:
+        sim = {"ttft_ms": 5, "tokens_per_s": speed, "tokens": 6}
+        body = {"model": "sim/fast", **REQUESTS["/v1/chat/completions"], "stream": True, "sim": sim}
+        text = post(simulator, "/v1/chat/completions", body).raise_for_status().text
+        return speed, text.count('"content":'), text.endswith("data: [DONE]\n\n")
+
+    speeds = [4, 7, 11, 13, 15, 17, 19, 23, 29, 30, 37, 60, 70, 90, 110, 130, 170, 190, 300, 700, 3000]
+    with ThreadPoolExecutor(len(speeds)) as pool:
+        assert list(pool.map(streamed, speeds)) == [(speed, 6, True) for speed in speeds]
+
+
+def test_a_stream_that_is_cut_before_its_first_token_does_not_end_well(simulator: RunningSimulator) -> None:
+    sim = {"malformed": "stream_cut", "after_tokens": 0}
+    body = {"model": "sim/fast", **REQUESTS["/v1/chat/completions"], "stream": True, "sim": sim}
+    with pytest.raises(httpx.RemoteProtocolError):
+        post(simulator, "/v1/chat/completions", body)
+
+
 def test_errors_heal_after_the_asked_number_of_times(simulator: RunningSimulator) -> None:
     body = {
         "model": "sim/fast",

@@ -1,5 +1,7 @@
+import os
 from pathlib import Path
 
+import psutil
 import pytest
 
 from cli.checks import Finding, all_checks
@@ -51,8 +53,27 @@ def test_a_database_without_schema_is_told_with_the_command_that_helps(
 def test_a_running_stack_is_told_with_its_process(folder: Path) -> None:
     lock = StackLock(folder).acquire()
     lock.tell("http://127.0.0.1:8000")
-    assert "running: process" in by_name(all_checks(folder))["stack"].found
+    (folder / "stack.json").write_text("{}")
+    found = by_name(all_checks(folder))["stack"].found
+    (folder / "stack.json").unlink()
+    assert f"running in {folder}: process {os.getpid()} of user {psutil.Process().username()}, since " in found
+    assert found.endswith("http://127.0.0.1:8000")
+    assert by_name(all_checks(folder))["stack"].found.startswith("starting or stopping in ")
     lock.release()
+
+
+def test_a_stack_that_does_not_run_is_told(folder: Path) -> None:
+    assert by_name(all_checks(folder))["stack"].found == f"not running; data in {folder}"
+    assert "none yet" in by_name(all_checks(folder / "absent"))["stack"].found
+
+
+def test_every_warning_comes_with_advice(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (file := folder / "catalog.toml").touch()
+    monkeypatch.setenv("COATCHECK_CATALOG", str(file))
+    monkeypatch.setenv("PATH", "/nowhere")
+    findings = all_checks(folder)
+    assert {finding.name for finding in findings if finding.level == "warn"} >= {"Redis", "catalog"}
+    assert [finding for finding in findings if finding.level != "ok" and not finding.advice] == []
 
 
 def test_what_a_killed_stack_left_is_told(folder: Path) -> None:

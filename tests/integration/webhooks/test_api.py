@@ -78,6 +78,7 @@ async def test_a_created_endpoint_shows_its_secret_once(api: Api) -> None:
     assert got == {name: value for name, value in made.items() if name != "signing_secret"}
     assert got["signing_secret_hint"].endswith(made["signing_secret"].rstrip("=")[-4:])
     assert got["enabled"] is True
+    assert (await api.endpoint())["name"] is None
 
 
 BAD_ENDPOINTS: list[dict[str, Any]] = [
@@ -117,12 +118,13 @@ async def test_only_what_is_named_changes(api: Api) -> None:
     assert changed["disabled_reason"] == "disabled"
     assert (await api.http.patch(path, json={})).json() == changed
     assert (await api.http.patch(path, json={"enabled": True})).json()["disabled_reason"] is None
+    assert (await api.http.patch(path, json={"name": None})).json()["name"] is None
     refused: tuple[dict[str, Any], ...] = (
         {"url": "http://10.0.0.1/"},
         {"url": ""},
         {"event_types": []},
         {"signing_secret": "whsec_x"},
-        {"name": None},
+        {"name": 1},
     )
     for bad in refused:
         assert (await api.http.patch(path, json=bad)).status_code == 422
@@ -248,6 +250,8 @@ async def test_the_log_can_be_filtered(api: Api) -> None:
     assert await count("status=delivered") == 0
     [failed] = (await api.http.get(f"/v1/webhook_deliveries?job_id={ids.encode('job', job_id)}")).json()["data"]
     assert (failed["last_status_code"], failed["last_error"], failed["tries"]) == (500, "http_error", 1)
+    assert failed["last_duration_ms"] == round(failed["last_duration_ms"], 2)
+    assert (await api.http.get(f"/v1/webhook_deliveries/{failed['id']}")).json() == failed
     page = (await api.http.get("/v1/webhook_deliveries?limit=2")).json()
     assert await count(f"after={page['last_id']}") == 3
 
@@ -289,6 +293,7 @@ OPERATIONS: list[tuple[str, str, dict[str, Any] | None]] = [
     ("DELETE", "/v1/webhook_endpoints/{id}", None),
     ("POST", "/v1/webhook_endpoints/{id}/rotate_secret", {}),
     ("POST", "/v1/webhook_endpoints/{id}/test", {"event_type": "job.failed"}),
+    ("GET", "/v1/webhook_deliveries/{id}", None),
     ("POST", "/v1/webhook_deliveries/{id}/redeliver", None),
 ]
 
@@ -348,5 +353,6 @@ async def test_the_operations_are_described(api: Api) -> None:
         "/v1/webhook_endpoints/{id}/rotate_secret": {"post"},
         "/v1/webhook_endpoints/{id}/test": {"post"},
         "/v1/webhook_deliveries": {"get"},
+        "/v1/webhook_deliveries/{id}": {"get"},
         "/v1/webhook_deliveries/{id}/redeliver": {"post"},
     }

@@ -20,6 +20,11 @@ def test_an_embedding_is_shown_by_its_shape(capsys: pytest.CaptureFixture[str]) 
     assert "3 embeddings of 256 numbers" in capsys.readouterr().out
 
 
+def test_one_embedding_is_told_in_the_singular(capsys: pytest.CaptureFixture[str]) -> None:
+    print_job({**JOB, "result": {"data": [{"embedding": [0.5] * 256}]}})
+    assert "1 embedding of 256 numbers" in capsys.readouterr().out
+
+
 def test_an_answer_without_text_is_shown_whole(capsys: pytest.CaptureFixture[str]) -> None:
     print_job({**JOB, "result": {"choices": [{"message": {"content": None, "tool_calls": [{"id": "call_1"}]}}]}})
     assert "call_1" in capsys.readouterr().out

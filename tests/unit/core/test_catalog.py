@@ -84,8 +84,15 @@ def test_text_that_is_not_toml_is_told_with_its_line(tmp_path: Path) -> None:
 
 
 def test_text_that_ends_in_the_middle_is_told(tmp_path: Path) -> None:
-    (problem,) = refused(tmp_path, 'model = "a')
-    assert "is not TOML" in problem
+    (problem,) = refused(tmp_path, "\nmodel = '''a\n")
+    assert problem.startswith(":2: is not TOML: ")
+
+
+@pytest.mark.parametrize("text", ['model = "a\nprovider = "local"\n', "model = 'a\n", 'model = "a', "model = 'a"])
+def test_a_forgotten_quotation_mark_is_told_as_such_with_its_line(tmp_path: Path, text: str) -> None:
+    (problem,) = refused(tmp_path, "[[deployments]]\n" + text)
+    assert problem.startswith(":2: is not TOML: ")
+    assert "a quotation mark is missing" in problem
 
 
 def test_a_missing_file_is_told_by_name(tmp_path: Path) -> None:

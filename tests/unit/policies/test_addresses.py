@@ -196,6 +196,9 @@ REFUSED = [
     "https://metadata.google.internal./",
     "https://printer.local/",
     "https://internal/",
+    "https://metadata/",
+    "https://metadata./",
+    "https://intranet:8443/hook",
     "https://127.0.0.1/",
     "https://127.0.0.1./",
     "https://127.1/",
@@ -241,6 +244,29 @@ def test_a_hostile_url_is_refused_with_a_reason(url: str) -> None:
     with pytest.raises(UrlRefused) as refused:
         check_url(url, CLOSED)
     assert str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("https://127.0.0.1/", "it points to a loopback address"),
+        ("https://0.0.0.1/", "it points to an unspecified address"),
+        ("https://[::8.8.8.8]/", "it points to an IPv4-compatible address"),
+        ("https://[4000::1]/", "it does not point to a global unicast address"),
+        ("https://169.254.169.254/", "it points to a metadata address"),
+        ("https://metadata/", "host names without a dot are refused"),
+    ],
+)
+def test_the_reason_is_half_a_sentence_about_the_url(url: str, reason: str) -> None:
+    with pytest.raises(UrlRefused) as refused:
+        check_url(url, CLOSED)
+    assert str(refused.value) == reason
+
+
+def test_a_name_without_a_dot_is_for_operators_who_opened_a_private_network() -> None:
+    with pytest.raises(UrlRefused):
+        check_url("https://receiver/", LOOPBACK)
+    assert check_url("https://receiver/", Openings.parse(["172.16.0.0/12"])).host == "receiver"
 
 
 def _spell(number: int, base: str) -> str:

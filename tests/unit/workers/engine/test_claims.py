@@ -148,20 +148,20 @@ async def test_a_lane_refills_its_reserved_slots_one_by_one_while_another_lane_h
 
 async def test_a_full_lane_waits_for_a_few_slots_but_not_beyond_the_next_sweep() -> None:
     """A claim for every single slot would cost more than the jobs; a lane full of slow jobs must not wait for long either."""
-    async with Desk(most=64, claim_limit=64).open() as desk:
-        desk.queue.extend(row() for _ in range(100))
+    async with Desk(most=128, claim_limit=128).open() as desk:
+        desk.queue.extend(row() for _ in range(200))
         desk.claimer.wake()
         await settled()
         claims = len(desk.rooms)
         desk.finish(2)
         await settled()
-        assert (len(desk.rooms), len(desk.running)) == (claims, 62)
+        assert (len(desk.rooms), len(desk.running)) == (claims, 126)
         desk.claimer.wake(insist=True)
         await settled()
-        assert len(desk.running) == 64
+        assert len(desk.running) == 128
         desk.finish(4)
         await settled()
-        assert len(desk.running) == 64
+        assert len(desk.running) == 128
 
 
 async def test_a_database_that_is_away_is_asked_again() -> None:
