@@ -13,6 +13,7 @@ from core.live import ShuttingDown, Watch
 from core.store.reading import read_job
 
 LONGEST_S: Final = 60
+_FIRST_VERSION: Final = 1
 _PREFER_WAIT = re.compile(r"""(?:^|[,\s;])wait\s*=\s*"?([0-9]+)"?(?=\s*(?:[,;]|$))""", re.IGNORECASE)
 
 Row = Mapping[str, Any]
@@ -43,20 +44,29 @@ def _cut(digits: str) -> int:
     return LONGEST_S if len(digits) > 9 else min(int(digits or "0"), LONGEST_S)
 
 
-async def until_ended(call: Call, watch: Watch, job: UUID, seconds: float) -> Row | None:
+async def until_ended(call: Call, watch: Watch, job: UUID, seconds: float, *, fresh: bool = False) -> Row | None:
     """Return the job's row as soon as it has ended, else as it is after `seconds`; None when there is no such job.
 
-    No connection is held in between.
+    A `fresh` job was stored a moment ago, under this watch: there is nothing to read before the first news of it, and None is
+    returned when the process stops before any. No connection is held in between.
     """
     services = call.services
     clock = asyncio.get_running_loop().time
     deadline = clock() + seconds
-    while True:
-        row = await read_job(services.engine, call.key.tenant_id, job)
-        if row is None or row["status"] in TERMINAL or clock() >= deadline:
-            return row
-        watch.version = row["version"]
+    row: Row | None = None
+    watch.version = _FIRST_VERSION
+    if not fresh:
+        row = await read_job(services.engine, call.key.tenant_id, job, position=False)
+    while fresh or (row is not None and row["status"] not in TERMINAL):
+        if clock() >= deadline:
+            # Only now does its place in the queue matter.
+            return await read_job(services.engine, call.key.tenant_id, job)
+        if row is not None:
+            watch.version = row["version"]
         try:
             await watch.changed(deadline - clock())
         except ShuttingDown:
             return row
+        fresh = False
+        row = await read_job(services.engine, call.key.tenant_id, job, position=False)
+    return row

@@ -42,7 +42,7 @@ async def submit(call: Call) -> Answer:
             services.doorbell.ring(job.lane)
         row: Row = fresh_row(job, accepted.created_at)
         if watch is not None and wait_s:
-            row = await until_ended(call, watch, job.id, wait_s) or row
+            row = await until_ended(call, watch, job.id, wait_s, fresh=True) or row
     return _answer(call, row, wait_s)
 
 

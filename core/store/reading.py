@@ -26,9 +26,14 @@ async def _rows_at_once(
     return rows
 
 
-async def read_job(engine: AsyncEngine, tenant_id: UUID, job: UUID) -> Mapping[Any, Any] | None:
-    """Return the row of one job with ``queue_position`` for ``render_job``; None when the tenant has no such job."""
-    rows = await _rows_at_once(engine, [tenant_id], "read_job", id=job, tenant_id=tenant_id)
+async def read_job(
+    engine: AsyncEngine, tenant_id: UUID, job: UUID, *, position: bool = True
+) -> Mapping[Any, Any] | None:
+    """Return the row of one job for ``render_job``; None when the tenant has no such job.
+
+    ``position`` False leaves ``queue_position`` null, which spares counting it.
+    """
+    rows = await _rows_at_once(engine, [tenant_id], "read_job", id=job, tenant_id=tenant_id, position=position)
     return rows[0] if rows else None
 
 
