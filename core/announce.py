@@ -4,6 +4,7 @@ Channels and their messages:
 
 ``coatcheck:moved``       ids of jobs that changed state, 16 bytes each
 ``coatcheck:cancelled``   ids of jobs whose worker should stop, 16 bytes each
+``coatcheck:work``        the name of a lane that has just got work: a hint for idle workers, beside the doorbell
 ``coatcheck:keys``        the SHA-256 of API keys that were revoked, 32 bytes each
 ``coatcheck:delta:ID``    deltas of one streaming job: ``{"seq": number of the first, "deltas": [data, …]}``
 """
@@ -24,6 +25,7 @@ from redis.exceptions import RedisError
 
 MOVED: Final = b"coatcheck:moved"
 CANCELLED: Final = b"coatcheck:cancelled"
+WORK: Final = b"coatcheck:work"
 KEYS: Final = b"coatcheck:keys"
 DELTA: Final = b"coatcheck:delta:"
 
@@ -99,6 +101,7 @@ class Announcer:
         self._redis = redis
         self._ids: dict[bytes, list[bytes]] = defaultdict(list)
         self._deltas: list[tuple[bytes, bytes]] = []
+        self._lanes: set[str] = set()
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -122,6 +125,11 @@ class Announcer:
     def cancelled(self, jobs: Iterable[UUID]) -> None:
         """Say that the workers of ``jobs`` should stop."""
         self._add(CANCELLED, (job.bytes for job in jobs))
+
+    def work(self, lane: str) -> None:
+        """Hint that ``lane`` has work."""
+        self._lanes.add(lane)
+        self._wake.set()
 
     def deltas(self, job: UUID, first_seq: int, deltas: list[dict[str, object]]) -> None:
         """Pass on deltas of ``job``, numbered from ``first_seq``."""
@@ -155,6 +163,8 @@ class Announcer:
     async def _publish(self) -> None:
         ids, self._ids = self._ids, defaultdict(list)
         deltas, self._deltas = self._deltas, []
+        lanes, self._lanes = self._lanes, set()
+        deltas += [(WORK, lane.encode()) for lane in lanes]
         messages = deltas + [(channel, b"".join(parts)) for channel, parts in ids.items() if parts]
         if len(messages) == 1:
             await self._redis.publish(*messages[0])

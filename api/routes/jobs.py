@@ -164,6 +164,7 @@ async def retry_job(call: Call) -> Answer:
             "invalid_state", f"The job is {row['status']}; only failed, cancelled and expired jobs can be retried."
         )
     services.announcer.moved([job])
+    services.announcer.work(lane)
     services.doorbell.ring(lane)
     return Answer(200, rendered(row, services.public_url))
 

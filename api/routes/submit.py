@@ -39,6 +39,7 @@ async def submit(call: Call) -> Answer:
             return await _replay(call, accepted, wait_s)
         accepted_jobs(job.lane).inc()
         if job.run_at is None:
+            services.announcer.work(job.lane)
             services.doorbell.ring(job.lane)
         row: Row = fresh_row(job, accepted.created_at)
         if watch is not None and wait_s:

@@ -217,6 +217,7 @@ class Glance:
     late: bool
     lost: bool
     deliveries: bool
+    workers: int
     lanes: Mapping[str, frozenset[str]]
 
 
@@ -228,5 +229,10 @@ async def glance(engine: AsyncEngine, lanes: Sequence[str]) -> Glance:
         if lane in lanes:
             models.setdefault(lane, set()).add(model)
     return Glance(
-        row.due_in_s, row.late, row.lost, row.deliveries, {lane: frozenset(names) for lane, names in models.items()}
+        row.due_in_s,
+        row.late,
+        row.lost,
+        row.deliveries,
+        row.workers,
+        {lane: frozenset(names) for lane, names in models.items()},
     )

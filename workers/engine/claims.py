@@ -75,6 +75,8 @@ class LaneClaimer:
         self._backlog = False
         self._unshared = 0
         self._insist = False
+        self._untold_size = 0
+        self._untold_jobs: list[str] = []
         self.paused = False
 
     def wake(self, *, insist: bool = False) -> None:
@@ -88,7 +90,7 @@ class LaneClaimer:
             self._wake.set()
 
     async def claim_now(self) -> ClaimReport:
-        """Look for work now and return what the next claim brought: the doorbell's way in."""
+        """Look for work now; return what was claimed since the last such look: the doorbell's way in."""
         if self.paused:
             return ClaimReport(self.lane, 0, note="stopping")
         if not self._slots.may_take(self.lane):
@@ -124,7 +126,13 @@ class LaneClaimer:
             finally:
                 for caller in callers:
                     if not caller.done():
-                        caller.set_result(report)
+                        caller.set_result(self._tell(report.note))
+
+    def _tell(self, note: str) -> ClaimReport:
+        """Report what was claimed since the last report: a hint or a freed slot may have been faster than the doorbell."""
+        size, jobs = self._untold_size, tuple(self._untold_jobs)
+        self._untold_size, self._untold_jobs = 0, []
+        return ClaimReport(self.lane, size, jobs, note)
 
     async def _claim_what_fits(self) -> ClaimReport:
         if self.paused or not self._slots.may_take(self.lane) or not self._worth_it():
@@ -146,7 +154,9 @@ class LaneClaimer:
                 self._ring(self.lane)
             if jobs:
                 self._wake.set()
-        return ClaimReport(self.lane, len(jobs), tuple(ids.encode(ids.JOB, job.id) for job in jobs[:_SHOWN_IDS]))
+        self._untold_size += len(jobs)
+        self._untold_jobs += [ids.encode(ids.JOB, job.id) for job in jobs[: _SHOWN_IDS - len(self._untold_jobs)]]
+        return ClaimReport(self.lane, len(jobs))
 
     async def _claim_fairly(self, room: Room) -> Sequence[Row[Any]]:
         """Let others go first while a tenant holds its full share; if nobody else waits, nobody is kept waiting."""

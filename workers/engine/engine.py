@@ -6,6 +6,7 @@ a broker it goes on by its sweep. Stopping means: claim no more, let what runs f
 
 import asyncio
 import os
+import random
 import signal
 import threading
 from collections.abc import Mapping, Sequence
@@ -27,13 +28,13 @@ from core.store.failures import DATABASE_ERRORS
 from core.store.work import Room, abandon, claim
 from policies.catalog import Catalog
 from workers.engine.attempt import Attempts
-from workers.engine.cancels import listen_for_cancels
 from workers.engine.claims import ClaimReport, LaneClaimer
 from workers.engine.deltas import DeltaWriter
 from workers.engine.deployments import DeploymentStats
 from workers.engine.finisher import Finisher
 from workers.engine.flight import Flight
 from workers.engine.heartbeat import Heartbeat
+from workers.engine.news import listen_for_news
 from workers.engine.slots import Slots
 from workers.engine.sweep import Sweep
 from workers.maintenance import Maintenance
@@ -43,6 +44,7 @@ from workers.webhooks.claimer import WebhookClaimer
 _log = structlog.get_logger(__name__)
 _STRANGERS_AT_ONCE = 16
 _CLOSE_S = 2.0
+_LOOKING = 3
 
 
 class Engine:
@@ -57,6 +59,7 @@ class Engine:
         self._stats = DeploymentStats()
         self.presence = Presence("worker", worker.lanes, worker.lease_s)
         self._strangers: frozenset[str] = frozenset()
+        self._workers = 1
         self._stopping = False
         self._ready = threading.Event()
         self._failure: BaseException | None = None
@@ -170,7 +173,7 @@ class Engine:
         await asyncio.to_thread(self._heartbeat.first.wait, self._settings.database_connect_timeout_s)
         background = {f"claim-{lane}": claimer.run() for lane, claimer in self._claimers.items()}
         background["sweep"] = self._sweep.run()
-        background["cancels"] = listen_for_cancels(self._redis, self._flight.abort)
+        background["news"] = listen_for_news(self._redis, self._flight.abort, self._hint)
         if self._hooks is not None:
             background["webhooks"] = self._hooks.run()
         if self._maintenance is not None:
@@ -218,7 +221,13 @@ class Engine:
         # Jobs whose model has left the catalog are claimed too: they fail with that reason instead of waiting for ever.
         return dict.fromkeys(self._strangers, _STRANGERS_AT_ONCE) | known
 
-    def _found(self, lanes: Mapping[str, frozenset[str]]) -> None:
+    def _hint(self, lane: str) -> None:
+        """Follow a hint that reached every worker: with many of them only a few look, as all but one look in vain."""
+        if lane in self._claimers and random.random() < _LOOKING / max(1, self._workers):
+            self._claimers[lane].wake()
+
+    def _found(self, lanes: Mapping[str, frozenset[str]], workers: int) -> None:
+        self._workers = workers
         self._strangers = frozenset().union(*lanes.values()) - set(self.catalog.models)
         for lane in lanes:
             self._claimers[lane].wake(insist=True)

@@ -31,7 +31,7 @@ class Sweep:
         every_s: seconds between looks, give or take a tenth so that workers spread out.
         lanes: the job lanes of this process.
         announcer: tells waiters.
-        found: told which of our lanes hold ready jobs, and for which models.
+        found: told which of our lanes hold ready jobs, and for which models; and how many workers there are.
         wake: wakes a lane that got work, and ``webhooks`` when deliveries are due.
         ring: rings the doorbell of lanes that got work, for other processes.
     """
@@ -44,7 +44,7 @@ class Sweep:
         lanes: tuple[str, ...],
         announcer: Announcer,
         *,
-        found: Callable[[Mapping[str, frozenset[str]]], None],
+        found: Callable[[Mapping[str, frozenset[str]], int], None],
         wake: Callable[[str], None],
         ring: Callable[[str], None],
     ) -> None:
@@ -80,7 +80,7 @@ class Sweep:
             await self._expire()
         if seen.due_in_s is not None and seen.due_in_s <= 0:
             await self._let_in()
-        self._found(seen.lanes)
+        self._found(seen.lanes, seen.workers)
         if seen.deliveries:
             self._wake("webhooks")
         return seen.due_in_s
