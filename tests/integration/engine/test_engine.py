@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from cli.stack.redis import EmbeddedRedis
 from core import ids
-from core.announce import CANCELLED, DELTA, MOVED, split_ids
+from core.announce import CANCELLED, DELTA, MOVED, WORK, Announcer, open_redis, split_ids
 from core.lifecycle import Status
 from core.settings import Settings
 from core.store.reading import read_attempts
@@ -74,6 +74,26 @@ async def test_a_doorbell_claims_at_once_and_tells_what(store: Store, start_engi
     for job in jobs:
         await reach(store, job)
         assert orjson.loads((await store.job(job)).timing)["batch_size"] == 3
+
+
+async def test_a_hint_wakes_an_idle_worker_and_the_next_doorbell_tells_of_it(
+    store: Store, start_engine: StartEngine, engine_settings: Settings
+) -> None:
+    engine = await start_engine(sweep_s=3600)
+    tenant = await store.tenant()
+    await asyncio.to_thread(engine.claim, "default")
+    async with open_redis(engine_settings.redis_url, 2.0) as redis:
+        heard = dict(await redis.pubsub_numsub(WORK))
+        assert heard[WORK] == 1
+        announcer = Announcer(redis)
+        announcer.start()
+        job = await store.add(tenant)
+        announcer.work("default")
+        await reach(store, job)
+        announcer.work("no such lane")
+        await announcer.stop()
+    report = await asyncio.to_thread(engine.claim, "default")
+    assert (report["size"], report["jobs"]) == (1, [ids.encode(ids.JOB, job)])
 
 
 async def test_what_nobody_rang_for_is_found_by_the_sweep(store: Store, start_engine: StartEngine) -> None:
