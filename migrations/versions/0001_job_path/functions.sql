@@ -74,7 +74,7 @@ BEGIN
   END LOOP;
 END $$;
 -----
-SELECT keep_partitions(4);
+SELECT keep_partitions(1);
 -----
 -- The row behind an API key, by the hash of the key: the one look-up that comes before any tenant is known.
 CREATE FUNCTION api_key_by_hash(hash bytea)
