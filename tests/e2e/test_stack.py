@@ -238,7 +238,10 @@ def test_a_busy_port_that_was_asked_for_is_an_error_and_nothing_starts(folder: P
 def test_an_interrupted_first_start_leaves_nothing(
     folder: Path, arguments: tuple[str, ...], stop: signal.Signals, moment: str
 ) -> None:
-    command = [sys.executable, "-m", "cli", "up", "--workers", "1", *arguments]
+    # A shell starts what it runs in the background with SIGINT ignored, and that is inherited: here a user sits in front.
+    heeding = "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    heeding += "runpy.run_module('cli', run_name='__main__')"
+    command = [sys.executable, "-c", heeding, "up", "--workers", "1", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=folder, env=ENVIRONMENT) as process:
         assert wait_until((folder / ".coatcheck" / moment).exists, 20, 0.001)
         process.send_signal(stop)
