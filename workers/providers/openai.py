@@ -19,7 +19,6 @@ from workers.providers import assembly, errors, reading, shape
 from workers.providers.protocol import Call, Delta, ProviderError, Reply, UpstreamTiming, Usage
 from workers.providers.transport import ConnectTrace, PooledTransport, StaleConnection
 
-STREAMING = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/responses"})
 _WITH_STREAM_OPTIONS = frozenset({"/v1/chat/completions", "/v1/completions"})
 _ERROR_BODY_BYTES = 65_536
 _STREAM_OVERHEAD = 8  # a streamed answer comes in this many times its own bytes at most: each token has its frame
