@@ -14,7 +14,7 @@ from bench.world import World
 from core import ids
 from core.database import connect
 from core.store.statements import positional
-from core.store.work import Room, claim
+from core.store.work import Room, claim, claiming
 
 _CLAIM = 32
 _ROOM = {"sim/bench": 2048, "sim/chat": 2048, "sim/fast": 2048}
@@ -135,18 +135,15 @@ async def _claims(world: World, times: int, waiting: int) -> tuple[list[float], 
 
 async def _statement(engine: AsyncEngine, process: UUID, room: Room) -> tuple[int, float]:
     """Run the claim's statement as the worker does, straight through the driver, and take it back."""
-    parameters = {
-        "lane": _LANE, "process_id": process, "most": room.most, "bytes": room.body_bytes, "model": list(room.models),
-        "room": list(room.models.values()), "deployment": list(room.models),
-    }  # fmt: skip
-    sql, names = positional("claim")
+    name, parameters = claiming(_LANE, process, room)
+    sql, names = positional(name)
     async with engine.connect() as connection:
         driver = (await connection.get_raw_connection()).driver_connection
         assert driver is not None
         transaction = driver.transaction()
         await transaction.start()
         began = time.perf_counter()
-        rows = await driver.fetch(sql, *[parameters[name] for name in names])
+        rows = await driver.fetch(sql, *[parameters[each] for each in names])
         took = time.perf_counter() - began
         await transaction.rollback()
     return len(rows), took

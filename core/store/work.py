@@ -108,23 +108,29 @@ async def claim(
 
     ``deployments`` names what will serve each model, for the books of attempts that never end.
     """
-    models = {model: slots for model, slots in room.models.items() if slots > 0}
-    if not models or room.most < 1:
+    if room.most < 1 or not any(slots > 0 for slots in room.models.values()):
         return []
+    name, parameters = claiming(lane, process_id, room, deployments)
+    return await fetch(engine, name, parameters)
+
+
+def claiming(
+    lane: str, process_id: UUID, room: Room, deployments: Mapping[str, str] | None = None
+) -> tuple[str, dict[str, Any]]:
+    """Return the name of the statement that claims, and its parameters."""
+    models = {model: slots for model, slots in room.models.items() if slots > 0}
     parameters: dict[str, Any] = {
         "lane": lane,
         "process_id": process_id,
         "most": room.most,
         "bytes": room.body_bytes,
         "model": list(models),
-        "room": list(models.values()),
+        "room": [min(slots, room.most) for slots in models.values()],
         "deployment": [(deployments or {}).get(model) for model in models],
     }
-    name = "claim"
-    if room.full_tenants:
-        name = "claim_beside"
-        parameters["full"] = list(room.full_tenants)
-    return await fetch(engine, name, parameters)
+    if not room.full_tenants:
+        return "claim", parameters
+    return "claim_beside", parameters | {"full": list(room.full_tenants)}
 
 
 async def commit_outcomes(

@@ -1,6 +1,6 @@
 -- Claims the next jobs of one lane: the fair ones between tenants, the urgent ones within each tenant.
 --   lane, process_id, most                 the lane, who claims, how many jobs at most
---   model[], room[], deployment[]          models with free slots, how many each has, and what will serve it
+--   model[], room[], deployment[]          models with free slots, how many each has (never above most), what will serve it
 --   bytes                                  how much the bodies may weigh together (one job is always allowed)
 -- A ready row is two things: a turn of its tenant (the tag) and a job with a priority. The turns with the lowest tags are
 -- taken; each tenant spends its turns on its most urgent jobs. A job that waits on although its own turn was spent inherits a
@@ -14,7 +14,7 @@ turns AS MATERIALIZED (
   FROM wanted w CROSS JOIN LATERAL (
     SELECT r.job_id, r.tenant_id, r.model, r.tag FROM ready r
     WHERE r.lane = :lane AND r.model = w.model AND (r.expires_at IS NULL OR r.expires_at > now())
-    ORDER BY r.tag, r.job_id LIMIT least(w.room, CAST(:most AS integer)) FOR UPDATE SKIP LOCKED) t
+    ORDER BY r.tag, r.job_id LIMIT w.room FOR UPDATE SKIP LOCKED) t
   ORDER BY t.tag, t.job_id LIMIT :most
 ),
 -- include: _serve_turns.sql

@@ -11,7 +11,7 @@ turns AS MATERIALIZED (
   CROSS JOIN wanted w CROSS JOIN LATERAL (
     SELECT r.job_id, r.tenant_id, r.model, r.tag FROM ready r
     WHERE r.lane = :lane AND r.model = w.model AND r.tenant_id = o.tenant_id AND (r.expires_at IS NULL OR r.expires_at > now())
-    ORDER BY r.priority DESC, r.job_id LIMIT least(w.room, CAST(:most AS integer)) FOR UPDATE SKIP LOCKED) t
+    ORDER BY r.priority DESC, r.job_id LIMIT w.room FOR UPDATE SKIP LOCKED) t
   WHERE o.lane = :lane AND o.tenant_id <> ALL (CAST(:full AS uuid[]))
   ORDER BY t.tag, t.job_id LIMIT :most
 ),
