@@ -108,6 +108,12 @@ class Doorbell:
             self._wake.notify()
 
     def _run(self) -> None:
+        try:
+            self._ring_for_ever()
+        finally:
+            self._hang_up()
+
+    def _ring_for_ever(self) -> None:
         while True:
             with self._wake:
                 while not self._lanes and not self._stopping:

@@ -1,12 +1,16 @@
 """Real processes on servers that may be killed."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cli.stack.redis import EmbeddedRedis
+from core.database import connect
+from core.secrets import SecretBox
 from core.settings import Settings
+from core.store.keys import create_key
 from tests.support.processes import Stage
 from tests.support.servers import running_redis
 from tests.support.simulator import RunningSimulator
@@ -42,3 +46,12 @@ def stage(stage_settings: Settings, tmp_path: Path) -> Iterator[Stage]:
     made = Stage(stage_settings, tmp_path)
     yield made
     made.close()
+
+
+@pytest.fixture
+async def api_key(stage_settings: Settings) -> AsyncIterator[str]:
+    assert stage_settings.secret_key is not None
+    box = SecretBox.from_setting(stage_settings.secret_key.get_secret_value())
+    owner: AsyncEngine = connect(stage_settings, None, pool_size=0, name="test-key")
+    yield (await create_key(owner, box, "acme")).key
+    await owner.dispose()

@@ -8,13 +8,9 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core import ids
-from core.database import connect
-from core.secrets import SecretBox
 from core.settings import Settings
-from core.store.keys import create_key
 from tests.support.processes import Stage
 from tests.support.proxy import Proxy
 from tests.support.servers import Databases, crashable_postgres, socket_of, through
@@ -37,15 +33,6 @@ def database_url(own_postgres: Databases) -> Iterator[str]:
     url = own_postgres.create()
     yield url
     own_postgres.drop(url)
-
-
-@pytest.fixture
-async def api_key(stage_settings: Settings) -> AsyncIterator[str]:
-    assert stage_settings.secret_key is not None
-    box = SecretBox.from_setting(stage_settings.secret_key.get_secret_value())
-    owner: AsyncEngine = connect(stage_settings, None, pool_size=0, name="test-key")
-    yield (await create_key(owner, box, "acme")).key
-    await owner.dispose()
 
 
 @dataclass
