@@ -98,7 +98,7 @@ def check_catalog(file: Path) -> bool:
         catalog = load(file)
     except CatalogError as error:
         raise CliError(f"the catalog has mistakes:\n{error}") from None
-    return not catalog.has_provider("openai")
+    return not (catalog.has_provider("openai") or catalog.has_provider("anthropic"))
 
 
 def _run(options: "UpOptions", tell: int | None) -> None:

@@ -1,10 +1,16 @@
+import dataclasses
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from cli.simulator.models import MODELS
 from core.catalog import SIMULATED, CatalogError, load, missing_keys
+from policies.catalog import Deployment
+from policies.catalog.simulated import SIMULATED_MODELS
 
 SHIPPED = Path(__file__).resolve().parents[3] / "catalog.toml"
 
@@ -19,18 +25,30 @@ def refused(folder: Path, text: str) -> list[str]:
 
 def test_the_shipped_catalog_is_good_and_needs_no_server() -> None:
     catalog = load(SHIPPED)
-    assert catalog.models == ("local/embed", "local/summarize", "local/keypoints")
+    assert catalog.models == ("local/embed", "local/summarize", "local/keypoints", "local/classify", "local/rerank")
     assert not catalog.has_provider("openai")
 
 
 def test_every_example_in_the_shipped_catalog_works_when_uncommented(tmp_path: Path) -> None:
-    text = re.sub(r"(?m)^# (?=\[\[|[a-z_]+ = )", "", SHIPPED.read_text(encoding="utf-8"))
+    text = re.sub(r'(?m)^# (?=\[|"?[a-z_]+"? = )', "", SHIPPED.read_text(encoding="utf-8"))
+    # The list of tables and keys at the top is no example.
+    text = text[text.index("# --- Models") :]
     file = tmp_path / "catalog.toml"
     file.write_text(text, encoding="utf-8")
     catalog = load(file)
-    assert len(catalog.deployments) == text.count("\n[[deployments]]")
-    assert missing_keys(catalog, {}) == ["OPENAI_API_KEY"]
-    assert missing_keys(catalog, {"OPENAI_API_KEY": "x"}) == []
+    assert len(catalog.deployments) == text.count("\n[[deployments]]") > 10
+    assert {deployment.provider for deployment in catalog.deployments} == {"local", "openai", "anthropic"}
+    assert catalog.auto is not None and catalog.policies and catalog.screening.mode == "flag"
+    keys = ["ANTHROPIC_API_KEY", "GEMINI_API_KEY", "OPENAI_API_KEY"]
+    assert missing_keys(catalog, {}) == keys
+    assert missing_keys(catalog, dict.fromkeys(keys, "x")) == []
+
+
+def test_every_key_of_a_deployment_is_explained_in_the_shipped_catalog() -> None:
+    explained = set(re.findall(r"(?m)^# {3}([a-z_0-9]+(?:, [a-z_0-9]+)?)(?: |$)", SHIPPED.read_text(encoding="utf-8")))
+    names = {name for line in explained for name in line.split(", ")}
+    shown_with_others = {"min_concurrency"}
+    assert {field.name for field in dataclasses.fields(Deployment)} - shown_with_others <= names
 
 
 def test_the_simulators_models_are_added_when_its_address_is_given() -> None:
@@ -38,7 +56,12 @@ def test_the_simulators_models_are_added_when_its_address_is_given() -> None:
     deployment = catalog.deployment_for("sim/chat")
     assert deployment is not None
     assert deployment.base_url == "http://127.0.0.1:9000/v1"
-    assert {model for model in catalog.models if model.startswith("sim/")} == set(SIMULATED)
+    assert {model for model in catalog.models if model.startswith("sim/")} == SIMULATED_MODELS
+    assert [server.upstream_model for server in catalog.deployments_for("sim/trio")] == [
+        "sim/trio-a",
+        "sim/trio-b",
+        "sim/trio-c",
+    ]
 
 
 def test_the_catalog_and_the_simulator_name_the_same_models() -> None:
@@ -64,13 +87,79 @@ max_concurrency = 3
   max_concurrency   = 0
 """,
     ) == [
-        ':1: typo: unknown table or key "typo" (known: deployments)',
+        ':1: typo: unknown table or key "typo" (known: aliases, auto, deployments, lanes, models, screening)',
         ':5: deployments[0].api_key: unknown key "api_key", did you mean "api_key_env"?',
         ":8: deployments[1]: needs `model`",
         ":8: deployments[1]: needs `base_url` (provider \"openai\" talks to a server)",
         ":9: deployments[1].owned_by: must be a text of 1 to 64 printable characters",
         ":14: deployments[1].max_concurrency: must be a whole number from 1 to 100000",
     ]  # fmt: skip
+
+
+def test_mistakes_in_tables_below_tables_are_told_with_their_own_lines(tmp_path: Path) -> None:
+    assert refused(
+        tmp_path,
+        """[[deployments]]
+model = "a"
+provider = "local"
+price.input = -1
+
+[[deployments]]
+model = "b"
+provider = "local"
+[deployments.price]
+input = 2
+cached = 3
+
+[ models . "b" ]
+hedge = 1
+fallbacks = { outage = ["b"] }
+[models.'b'.thrift]
+trim = 1
+[models.c]
+
+[auto]
+simple = ["a"]
+[auto.cheap]
+medium = ["nobody"]
+
+[aliases]
+"x.y" = "nobody"
+""",
+    ) == [
+        ":4: deployments[0].price.input: must be a price in USD per million tokens, from 0 to 10000, with at most 6 places",
+        ":11: deployments[1].price.cached: must not be above `input` (2)",
+        ":14: models.b.hedge: must be true or false",
+        ":15: models.b.fallbacks.outage: a model cannot stand in for itself",
+        ":17: models.b.thrift.trim: must be true or false",
+        ':18: models.c: unknown model "c" (known: a, b)',
+        ':23: auto.cheap.medium: unknown model "nobody" (known: a, b)',
+        ':26: aliases."x.y": unknown model "nobody" (known: a, b)',
+    ]
+
+
+def test_all_processes_give_a_catalog_the_same_version() -> None:
+    program = f"from core.catalog import load; print(load({str(SHIPPED)!r}, 'http://127.0.0.1:9').version)"
+    versions = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            cwd=SHIPPED.parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert versions == {load(SHIPPED, "http://127.0.0.1:9").version + "\n"}
+
+
+def test_prices_are_exactly_what_is_written(tmp_path: Path) -> None:
+    (file := tmp_path / "catalog.toml").write_text(
+        '[[deployments]]\nmodel = "a"\nprovider = "local"\nprice = { input = 0.1, output = 1_0.30 }\n'
+    )
+    price = load(file).deployments[0].price
+    assert price is not None and (str(price.input), str(price.output)) == ("0.1", "10.30")
 
 
 def test_a_mistake_in_an_inline_table_is_told_with_the_line_of_the_array(tmp_path: Path) -> None:

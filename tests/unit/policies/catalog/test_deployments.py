@@ -1,12 +1,13 @@
 import dataclasses
 import tomllib
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.catalog import ENDPOINTS, Catalog, Deployment, Problem, parse
+from policies.catalog import ENDPOINTS, MERGEABLE, Catalog, Deployment, Price, Problem, parse
 
 SERVER = {"model": "m", "provider": "openai", "base_url": "https://api.example.com/v1"}
 
@@ -127,9 +128,14 @@ def test_a_local_deployment_has_no_server() -> None:
     assert [problem.key for problem in problems_of({**SERVER, "provider": "local"})] == ["base_url"]
 
 
-def test_two_deployments_of_one_name_or_model_are_refused() -> None:
-    assert [problem.key for problem in problems_of(SERVER, SERVER)] == ["name"]
-    assert [problem.key for problem in problems_of(SERVER, {**SERVER, "name": "other"})] == ["model"]
+def test_several_deployments_of_one_model_need_names_of_their_own() -> None:
+    first, second = {**SERVER, "name": "a"}, {**SERVER, "name": "b"}
+    catalog, problems = parse({"deployments": [first, second]})
+    assert problems == []
+    assert [deployment.name for deployment in catalog.deployments_for("m")] == ["a", "b"]
+    assert catalog.models == ("m",)
+    assert [(problem.index, problem.key) for problem in problems_of(first, SERVER)] == [(1, None)]
+    assert [(problem.index, problem.key) for problem in problems_of(first, first)] == [(1, "name")]
 
 
 def test_deployments_added_later_do_not_displace_those_of_the_file() -> None:
@@ -148,6 +154,73 @@ def test_deployments_written_as_something_else_than_tables_are_refused() -> None
         assert len(problems) == 1
 
 
+def test_prices_are_exact_however_they_are_written() -> None:
+    text = "price = { input = 0.1, cached = 0.025, output = 2, batch_factor = 0.45 }"
+    for parse_float in (float, Decimal):
+        table = {**SERVER, **tomllib.loads(text, parse_float=parse_float)}
+        catalog, problems = parse({"deployments": [table]})
+        assert problems == []
+        assert catalog.deployments[0].price == Price(Decimal("0.1"), Decimal(2), Decimal("0.025"), Decimal("0.45"))
+
+
+def test_what_is_not_priced_has_no_price_and_not_a_price_of_zero() -> None:
+    assert only().price is None
+    assert only(price={"input": 0}).price == Price(Decimal(0), Decimal(0))
+
+
+@pytest.mark.parametrize(
+    ("price", "path", "key"),
+    [
+        (1.5, ("price",), None),
+        ({"output": 1}, ("price",), None),
+        ({"input": -1}, ("price",), "input"),
+        ({"input": "1"}, ("price",), "input"),
+        ({"input": True}, ("price",), "input"),
+        ({"input": 20_000}, ("price",), "input"),
+        ({"input": float("nan")}, ("price",), "input"),
+        ({"input": Decimal("Infinity")}, ("price",), "input"),
+        ({"input": Decimal("1e-999999")}, ("price",), "input"),
+        ({"input": 1, "cached": 2}, ("price",), "cached"),
+        ({"input": 1, "batch_factor": 2}, ("price",), "batch_factor"),
+        ({"input": 1, "ouput": 2}, ("price",), "ouput"),
+    ],
+)
+def test_a_price_that_cannot_be_is_refused(price: object, path: tuple[str, ...], key: str | None) -> None:
+    (problem,) = problems_of({**SERVER, "price": price})
+    assert (problem.index, problem.path, problem.key) == (0, path, key)
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"min_concurrency": 9, "max_concurrency": 8}, "min_concurrency"),
+        ({"max_output_tokens": 9, "context_length": 8}, "max_output_tokens"),
+        ({"merge_items": 8}, "merge_items"),
+        ({"merge_tokens": 100, "endpoints": ["/v1/embeddings"]}, "merge_tokens"),
+        ({"batch_api": True, "endpoints": ["/v1/rerank"]}, "batch_api"),
+        ({"provider": "anthropic", "batch_api": True}, "batch_api"),
+        ({"provider": "anthropic", "endpoints": ["/v1/embeddings"]}, "endpoints"),
+        ({"capabilities": ["visions"]}, "capabilities"),
+        ({"weight": 0}, "weight"),
+        ({"model": "auto:fast"}, "model"),
+        ({"model": "auto"}, "model"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(changes: dict[str, Any], key: str) -> None:
+    (problem,) = problems_of({**SERVER, **changes})
+    assert problem.key == key
+
+
+@pytest.mark.parametrize("endpoint", sorted(MERGEABLE))
+def test_calls_with_lists_of_items_can_be_merged(endpoint: str) -> None:
+    assert only(merge_items=64, endpoints=[endpoint], merge_tokens=8_000).merge_items == 64
+
+
+def test_a_local_deployment_has_neither_http2_nor_a_batch_api() -> None:
+    table = {"model": "local/x", "provider": "local", "http2": True, "batch_api": True}
+    assert [problem.key for problem in problems_of(table)] == ["http2", "batch_api"]
+
+
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12) | st.sampled_from(sorted(ENDPOINTS)),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
@@ -157,7 +230,7 @@ keys = st.sampled_from([field.name for field in dataclasses.fields(Deployment)])
 
 
 @given(st.lists(st.dictionaries(keys, values, max_size=6), max_size=3))
-def test_any_document_gives_a_catalog_or_problems_and_never_an_exception(tables: list[dict[str, Any]]) -> None:
+def test_any_deployments_give_a_catalog_or_problems_and_never_an_exception(tables: list[dict[str, Any]]) -> None:
     catalog, problems = parse({"deployments": tables})
     assert isinstance(catalog, Catalog)
     assert len(catalog.deployments) == len(tables) or problems
