@@ -89,6 +89,7 @@ def render_group(row: Mapping[Any, Any]) -> dict[str, Any]:
         "finished_at": moment(row["finished_at"]),
         "usage": _json(row["usage"]),
         "cost_usd": None if cost is None else format(cost, "f"),
+        "unpriced_jobs": row["unpriced_jobs"],
     }
 
 

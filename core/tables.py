@@ -1,17 +1,19 @@
 """The tables, as the code sees them. Migrations build them; a test compares the two.
 
 ``jobs``, ``attempts`` and ``job_events`` are partitioned by ranges of the UUIDv7 job id, so that old weeks leave by being
-dropped. ``ready``, ``waiting`` and ``running`` are narrow: every queued or running job stands in exactly one of them, and the
-queue's hot paths never touch a job body to find work.
+dropped. ``ready``, ``waiting``, ``held_back`` and ``running`` are narrow: every queued or running job stands in exactly one of
+them, and the queue's hot paths never touch a job body to find work.
 """
 
 from sqlalchemy import (
     ARRAY,
     JSON,
+    BigInteger,
     Boolean,
     CheckConstraint,
     Column,
     Computed,
+    Date,
     DateTime,
     Double,
     ForeignKey,
@@ -45,6 +47,10 @@ def _moment(name: str, *, nullable: bool = False, default: bool = False) -> Colu
     return Column(name, DateTime(timezone=True), nullable=nullable, server_default=_NOW if default else None)
 
 
+def _tally(name: str) -> Column[object]:
+    return Column(name, BigInteger, nullable=False, server_default=text("0"))
+
+
 tenants = Table(
     "tenants",
     metadata,
@@ -55,7 +61,20 @@ tenants = Table(
     Column("old_webhook_secret_encrypted", LargeBinary),
     _moment("old_webhook_secret_until", nullable=True),
     _moment("created_at", default=True),
+    # Limits and budgets: null is none. They hold for all keys of the tenant together.
+    Column("requests_per_minute", Integer),
+    Column("tokens_per_minute", BigInteger),
+    Column("max_in_flight", Integer),
+    Column("max_queued", Integer),
+    Column("budget_day_usd", Numeric),
+    Column("budget_month_usd", Numeric),
     CheckConstraint("weight > 0", name="weight"),
+    CheckConstraint("requests_per_minute > 0", name="requests_per_minute"),
+    CheckConstraint("tokens_per_minute > 0", name="tokens_per_minute"),
+    CheckConstraint("max_in_flight > 0", name="max_in_flight"),
+    CheckConstraint("max_queued > 0", name="max_queued"),
+    CheckConstraint("budget_day_usd >= 0", name="budget_day_usd"),
+    CheckConstraint("budget_month_usd >= 0", name="budget_month_usd"),
 )
 
 api_keys = Table(
@@ -69,8 +88,18 @@ api_keys = Table(
     Column("requests_per_minute", Integer),
     _moment("created_at", default=True),
     _moment("revoked_at", nullable=True),
+    Column("tokens_per_minute", BigInteger),
+    Column("max_in_flight", Integer),
+    Column("max_queued", Integer),
+    Column("budget_day_usd", Numeric),
+    Column("budget_month_usd", Numeric),
     CheckConstraint("octet_length(token_hash) = 32", name="sha256"),
     CheckConstraint("requests_per_minute > 0", name="requests_per_minute"),
+    CheckConstraint("tokens_per_minute > 0", name="tokens_per_minute"),
+    CheckConstraint("max_in_flight > 0", name="max_in_flight"),
+    CheckConstraint("max_queued > 0", name="max_queued"),
+    CheckConstraint("budget_day_usd >= 0", name="budget_day_usd"),
+    CheckConstraint("budget_month_usd >= 0", name="budget_month_usd"),
 )
 
 groups = Table(
@@ -126,6 +155,11 @@ jobs = Table(
     Column("timing", JSONB),
     Column("request_id", Text),
     Column("traceparent", Text),
+    # The model whose queue the job stands in, where it is not the model that was asked for ("auto", an alias); else null.
+    Column("route_model", Text),
+    Column("key_id", Uuid),
+    Column("concurrency_key", Text),
+    Column("concurrency_limit", Integer),
     Index("jobs_tenant_id_id_idx", "tenant_id", "id"),
     Index("jobs_group_id_id_idx", "group_id", "id", postgresql_where=text("group_id is not null")),
     Index(
@@ -146,6 +180,8 @@ jobs = Table(
     CheckConstraint("lane in ('interactive','default','bulk','prewarm')", name="lane"),
     CheckConstraint("attempts between 0 and lease_no", name="attempts"),
     CheckConstraint("run_at <= expires_at", name="expires_at"),
+    CheckConstraint("(concurrency_key is null) = (concurrency_limit is null)", name="concurrency"),
+    CheckConstraint("concurrency_limit between 1 and 10000", name="concurrency_limit"),
     postgresql_partition_by="RANGE (id)",
 )
 
@@ -162,18 +198,57 @@ ready = Table(
     _moment("entered_at", default=True),
     # Null once the job has started before: such a job no longer expires.
     _moment("expires_at", nullable=True),
+    Column("key_id", Uuid),
+    Column("concurrency_key", Text),
     Index("ready_turn_idx", "lane", "model", "tag", "job_id"),
     Index("ready_tenant_idx", "lane", "model", "tenant_id", text("priority desc"), "job_id"),
     Index("ready_expires_at_idx", "expires_at", postgresql_where=text("expires_at is not null")),
+    Index(
+        "ready_concurrency_key_idx",
+        "tenant_id",
+        "concurrency_key",
+        postgresql_where=text("concurrency_key is not null"),
+    ),
 )
 
 waiting = Table(
     "waiting",
     metadata,
     Column("job_id", Uuid, primary_key=True),
-    Column("tenant_id", Uuid, nullable=False),
+    Column("tenant_id", Uuid, nullable=False, index=True),
     _moment("run_at"),
+    Column("key_id", Uuid),
     Index("waiting_run_at_idx", "run_at"),
+)
+
+# Jobs that could start but for their concurrency key: as many of the key as its limit allows are ready or running.
+held_back = Table(
+    "held_back",
+    metadata,
+    Column("job_id", Uuid, primary_key=True),
+    Column("tenant_id", Uuid, nullable=False),
+    Column("key_id", Uuid),
+    Column("concurrency_key", Text, nullable=False),
+    Column("lane", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("priority", SmallInteger, nullable=False),
+    Column("body_bytes", Integer, nullable=False),
+    _moment("entered_at", default=True),
+    _moment("expires_at", nullable=True),
+    Index("held_back_turn_idx", "tenant_id", "concurrency_key", text("priority desc"), "job_id"),
+    Index("held_back_expires_at_idx", "expires_at", postgresql_where=text("expires_at is not null")),
+)
+
+# One row for each key in use: its limit, named by the newest job, and the lock under which its jobs are let in.
+concurrency_keys = Table(
+    "concurrency_keys",
+    metadata,
+    Column("tenant_id", Uuid, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("max_active", Integer, nullable=False),
+    Column("named_by", Uuid, nullable=False),
+    _moment("used_at", default=True),
+    CheckConstraint("max_active between 1 and 10000", name="max_active"),
 )
 
 running = Table(
@@ -188,6 +263,14 @@ running = Table(
     Column("deployment", Text),
     Column("batch_size", Integer),
     _moment("claimed_at", default=True),
+    Column("key_id", Uuid),
+    Column("concurrency_key", Text),
+    Index(
+        "running_concurrency_key_idx",
+        "tenant_id",
+        "concurrency_key",
+        postgresql_where=text("concurrency_key is not null"),
+    ),
 )
 
 lane_clocks = Table(
@@ -205,6 +288,28 @@ tenant_turns = Table(
     Column("finish_tag", Double, nullable=False),
 )
 
+# What finished jobs used, by the UTC day of their finish. Readers sum over slots, which only keep writers from queueing up.
+usage_days = Table(
+    "usage_days",
+    metadata,
+    Column("tenant_id", Uuid, primary_key=True),
+    Column("day", Date, primary_key=True),
+    # All zeros where no key handed the job in.
+    Column("key_id", Uuid, primary_key=True, server_default=text("'00000000-0000-0000-0000-000000000000'")),
+    Column("model", Text, primary_key=True),
+    Column("endpoint", Text, primary_key=True),
+    Column("lane", Text, primary_key=True),
+    Column("slot", SmallInteger, primary_key=True, server_default=text("0")),
+    _tally("jobs"),
+    _tally("failed"),
+    _tally("input_tokens"),
+    _tally("output_tokens"),
+    _tally("cached_tokens"),
+    _tally("saved_tokens"),
+    Column("cost_usd", Numeric, nullable=False, server_default=text("0")),
+    _tally("unpriced_jobs"),
+)
+
 processes = Table(
     "processes",
     metadata,
@@ -217,7 +322,44 @@ processes = Table(
     _moment("lease_until"),
     Column("metrics", Text),
     Column("health", JSONB),
-    CheckConstraint("kind in ('api','worker')", name="kind"),
+    CheckConstraint("kind in ('api','worker','upstream_batch')", name="kind"),
+)
+
+# Jobs handed to an upstream's Batch API together; `running.process_id` names the batch that holds a job.
+upstream_batches = Table(
+    "upstream_batches",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("deployment", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("endpoint", Text),
+    Column("state", Text, nullable=False, server_default=text("'collecting'")),
+    Column("jobs", Integer, nullable=False, server_default=text("0")),
+    Column("file_id", Text),
+    Column("upstream_id", Text),
+    Column("output_file_id", Text),
+    Column("error_file_id", Text),
+    Column("outcome", Text),
+    Column("error", JSONB),
+    Column("tries", Integer, nullable=False, server_default=text("0")),
+    Column("fence", Integer, nullable=False, server_default=text("0")),
+    Column("leased_by", Uuid),
+    _moment("lease_until", nullable=True),
+    _moment("next_look_at", default=True),
+    _moment("created_at", default=True),
+    _moment("submitted_at", nullable=True),
+    _moment("ended_at", nullable=True),
+    Index(
+        "upstream_batches_collecting_idx", "deployment", unique=True, postgresql_where=text("state = 'collecting'")
+    ),
+    Index("upstream_batches_next_look_at_idx", "next_look_at", postgresql_where=text("state <> 'settled'")),
+    Index("upstream_batches_ended_at_idx", "ended_at", postgresql_where=text("ended_at is not null")),
+    CheckConstraint("state in ('collecting','filled','uploaded','submitted','ended','settled')", name="state"),
+    CheckConstraint("(state in ('ended','settled')) = (outcome is not null)", name="outcome"),
+    CheckConstraint("(outcome is null) = (ended_at is null)", name="ended_at"),
+    CheckConstraint(
+        "state <> 'submitted' or (upstream_id is not null and submitted_at is not null)", name="submitted"
+    ),
 )
 
 attempts = Table(

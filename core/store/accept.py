@@ -9,14 +9,19 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.database import tenant_list
+from core.store.entering import let_in
 from core.store.statements import statement
+
+_SLICE: Final = 500
 
 
 @dataclass(slots=True)
 class NewJob:
     """A checked job request, ready to be stored. ``body``, ``metadata``, ``webhook`` and ``cache_options`` are JSON text.
 
-    ``run_at`` None means now; ``expires_at`` None means ``ttl_s`` seconds after acceptance.
+    ``run_at`` None means now; ``expires_at`` None means ``ttl_s`` seconds after acceptance. ``route_model`` is the model whose
+    queue it joins where that is not ``model``, and ``route`` says why, as JSON text. ``concurrency_key`` and
+    ``concurrency_limit`` come together.
     """
 
     id: UUID
@@ -40,6 +45,11 @@ class NewJob:
     traceparent: str | None = None
     idempotency_key: str | None = None
     fingerprint: bytes = b""
+    route_model: str | None = None
+    route: str | None = None
+    key_id: UUID | None = None
+    concurrency_key: str | None = None
+    concurrency_limit: int | None = None
 
 
 @dataclass(slots=True, frozen=True)
@@ -59,20 +69,37 @@ class Accepted:
 
 _COLUMNS: Final = (
     "id", "tenant_id", "endpoint", "model", "lane", "priority", "body", "stream", "metadata", "webhook", "cache_options",
-    "group_id", "max_attempts", "timeout_s", "ttl_s", "run_at", "expires_at", "request_id", "traceparent",
+    "group_id", "max_attempts", "timeout_s", "ttl_s", "run_at", "expires_at", "request_id", "traceparent", "route_model", "route",
+    "key_id", "concurrency_key", "concurrency_limit",
 )  # fmt: skip
 
 
-def accepting(jobs: Sequence[NewJob], tenants: Iterable[UUID] | None = None) -> dict[str, Any]:
-    """Return the parameters of ``accept.sql``; ``tenants`` are those whose rows may be written, by default those of the jobs."""
+def accepting(jobs: Sequence[NewJob], tenants: Iterable[UUID] | None = None, *, later: bool = False) -> dict[str, Any]:
+    """Return the parameters of ``accept.sql``.
+
+    Args:
+        jobs: what to accept, sorted by id.
+        tenants: those whose rows may be written, by default those of the jobs.
+        later: the jobs enter the queue at the end of the transaction.
+    """
     columns: dict[str, Any] = {name: [getattr(job, name) for job in jobs] for name in _COLUMNS}
     columns["tenants"] = tenant_list(tenants if tenants is not None else (job.tenant_id for job in jobs))
+    columns["later"] = later
     return columns
 
 
 async def insert_jobs(connection: AsyncConnection, jobs: Sequence[NewJob]) -> datetime:
-    """Store ``jobs`` and queue them within a transaction; return their ``created_at``."""
-    created_at: datetime = (await connection.execute(statement("accept"), accepting(jobs))).scalar_one()
+    """Store ``jobs``, sorted by id, and queue them, as the last thing in a transaction; return their ``created_at``."""
+    created_at: datetime
+    if len(jobs) <= _SLICE and not any(job.concurrency_key is not None for job in jobs):
+        created_at = (await connection.execute(statement("accept"), accepting(jobs))).scalar_one()
+        return created_at
+    # All enter at the end, together: nobody else waits for the tenant's turns while thousands of rows are written.
+    tenants = {job.tenant_id for job in jobs}
+    for start in range(0, len(jobs), _SLICE):
+        parameters = accepting(jobs[start : start + _SLICE], tenants, later=True)
+        created_at = (await connection.execute(statement("accept"), parameters)).scalar_one()
+    await let_in(connection, [job for job in jobs if job.run_at is None or job.run_at <= created_at])
     return created_at
 
 

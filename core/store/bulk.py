@@ -11,7 +11,6 @@ from core.store.accept import Accepted, NewJob, insert_jobs
 from core.store.failures import DATABASE_ERRORS, StoreUnavailable, is_crossed, is_outage
 from core.store.statements import statement
 
-_SLICE = 500
 _NEW_GROUP = text(
     "INSERT INTO groups (id, tenant_id, total, remaining) VALUES (:id, :tenant_id, :total, :total) RETURNING created_at"
 )
@@ -56,9 +55,7 @@ async def _store(
                 return earlier
         values = {"id": group_id, "tenant_id": tenant_id, "total": len(jobs)}
         created_at = (await connection.execute(_NEW_GROUP, values)).scalar_one()
-        ordered = sorted(jobs, key=lambda job: job.id)
-        for start in range(0, len(ordered), _SLICE):
-            await insert_jobs(connection, ordered[start : start + _SLICE])
+        await insert_jobs(connection, sorted(jobs, key=lambda job: job.id))
     return Accepted(created_at=created_at)
 
 

@@ -89,13 +89,14 @@ class Committer:
             batch, self._pending = self._pending[: self._most], self._pending[self._most :]
             if not self._pending:
                 self._wake.clear()
-            if batch:
+            # Jobs with a concurrency key may have to wait for the key, and nobody else should wait with them.
+            for part in _parted(batch):
                 try:
-                    await self._commit(batch)
+                    await self._commit(part)
                 except Exception as error:  # noqa: BLE001 - whatever broke, every caller gets an answer
                     # A defect of ours: these callers are told, and those after them still find a committer.
-                    _log.exception("commit_broke", jobs=len(batch))
-                    for pending in batch:
+                    _log.exception("commit_broke", jobs=len(part))
+                    for pending in part:
                         _refuse(pending, error)
 
     async def _commit(self, batch: list[_Pending]) -> None:
@@ -118,8 +119,8 @@ class Committer:
             return
 
     async def _store(self, jobs: list[NewJob]) -> dict[UUID, Accepted]:
-        if any(job.idempotency_key is not None for job in jobs):
-            outcomes = await self._store_keyed(jobs)
+        if any(job.idempotency_key is not None or job.concurrency_key is not None for job in jobs):
+            outcomes = await self._store_in_steps(jobs)
         else:
             ordered = sorted(jobs, key=lambda job: job.id)
             try:
@@ -135,7 +136,7 @@ class Committer:
         COMMIT_JOBS.observe(len(jobs))
         return outcomes
 
-    async def _store_keyed(self, jobs: list[NewJob]) -> dict[UUID, Accepted]:
+    async def _store_in_steps(self, jobs: list[NewJob]) -> dict[UUID, Accepted]:
         async with self._engine.connect() as connection:
             await see_tenants(connection, {job.tenant_id for job in jobs})
             outcomes = await take_keys(connection, jobs)
@@ -200,6 +201,13 @@ class Committer:
             await see_tenants(connection, {job.tenant_id for job in jobs})
             rows = await connection.execute(statement("read_jobs"), {"id": [job.id for job in jobs]})
             return {row.id: row.created_at for row in rows}
+
+
+def _parted(batch: list[_Pending]) -> list[list[_Pending]]:
+    parts: tuple[list[_Pending], list[_Pending]] = ([], [])
+    for pending in batch:
+        parts[pending.job.concurrency_key is not None].append(pending)
+    return [part for part in parts if part]
 
 
 class _UnknownOutcome(OSError):

@@ -22,10 +22,14 @@ PAYLOAD_RESULT_LIMIT: Final = 20_000
 
 @dataclass(slots=True)
 class Ended:
-    """The ids of jobs that reached an end in a transaction, for the announcement after its commit."""
+    """The ids of jobs that reached an end in a transaction, for the announcement after its commit.
+
+    ``lanes`` got work, because places of concurrency keys went to jobs that were held back.
+    """
 
     jobs: list[UUID] = field(default_factory=list)
     deliveries: int = 0
+    lanes: set[str] = field(default_factory=set)
 
 
 async def end(connection: AsyncConnection, rows: Sequence[Row[Any]], public_url: str) -> Ended:

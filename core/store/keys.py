@@ -7,7 +7,7 @@ nothing to guess in 256 bits), with the first characters to recognise it by.
 import hashlib
 import hmac
 import secrets
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -19,21 +19,31 @@ from core import ids
 from core.secrets import TENANT_WEBHOOK, SecretBox, new_webhook_secret
 from core.store.statements import fetch
 from core.tables import api_keys, tenants
+from policies.limits import NO_LIMITS, Limits, Owners
 
 SCOPES: Final = ("jobs:write", "jobs:read", "admin")
 DEFAULT_SCOPES: Final = ("jobs:write", "jobs:read")
 KEY_PREFIX: Final = "cc_"
+#: The columns of keys and tenants that limit them.
+LIMITS: Final = tuple(field.name for field in fields(Limits))
 _SHOWN: Final = 10
 
 
 @dataclass(slots=True, frozen=True)
 class ApiKey:
-    """Who asks: the row behind a presented key."""
+    """Who asks: the row behind a presented key, and what limits it together with the other keys of its tenant."""
 
     id: UUID
     tenant_id: UUID
     scopes: frozenset[str]
     requests_per_minute: int | None
+    limits: Limits = NO_LIMITS
+    tenant_limits: Limits = NO_LIMITS
+
+    @property
+    def owners(self) -> Owners:
+        """Whose limits hold for its jobs."""
+        return Owners(self.tenant_id, self.id, self.limits, self.tenant_limits)
 
 
 @dataclass(slots=True, frozen=True)
@@ -55,7 +65,7 @@ class KeyInfo:
     tenant: str
     prefix: str
     scopes: tuple[str, ...]
-    requests_per_minute: int | None
+    limits: Limits
     created_at: datetime
     revoked_at: datetime | None
 
@@ -72,7 +82,8 @@ async def authenticate(engine: AsyncEngine, key: str) -> ApiKey | None:
     row = rows[0] if rows else None
     if row is None or not hmac.compare_digest(bytes(row.token_hash), digest):
         return None
-    return ApiKey(row.id, row.tenant_id, frozenset(row.scopes), row.requests_per_minute)
+    own, shared = (Limits(*(row[prefix + name] for name in LIMITS)) for prefix in ("", "tenant_"))
+    return ApiKey(row.id, row.tenant_id, frozenset(row.scopes), row.requests_per_minute, own, shared)
 
 
 async def create_key(
@@ -81,6 +92,7 @@ async def create_key(
     tenant: str,
     scopes: tuple[str, ...] = DEFAULT_SCOPES,
     requests_per_minute: int | None = None,
+    limits: Limits = NO_LIMITS,
 ) -> NewKey:
     """Make a key for ``tenant``, and the tenant with its webhook secret when there is none of that name.
 
@@ -90,6 +102,7 @@ async def create_key(
         tenant: a name, 1 to 64 characters.
         scopes: from ``SCOPES``.
         requests_per_minute: a limit, or None for none.
+        limits: all others; its own requests per minute are not looked at.
 
     Raises:
         ValueError: for an unknown scope or an empty name.
@@ -110,7 +123,7 @@ async def create_key(
                 token_hash=hash_key(key),
                 prefix=key[:_SHOWN],
                 scopes=list(scopes),
-                requests_per_minute=requests_per_minute,
+                **(asdict(limits) | {"requests_per_minute": requests_per_minute}),
             )
         )
     return NewKey(key_id, key, tenant, scopes, secret)
@@ -146,7 +159,7 @@ async def list_keys(engine: AsyncEngine) -> list[KeyInfo]:
                 row.tenant,
                 row.prefix,
                 tuple(row.scopes),
-                row.requests_per_minute,
+                Limits(*(getattr(row, name) for name in LIMITS)),
                 row.created_at,
                 row.revoked_at,
             )

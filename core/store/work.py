@@ -1,5 +1,6 @@
 """Moves that workers make: claim, finish, send back, lose, let in, expire. One function and one statement for each."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -9,7 +10,9 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from core.direct import Row
+from core.lifecycle import Status
 from core.store.endings import Ended, end
+from core.store.entering import let_in
 from core.store.statements import fetch, statement
 
 
@@ -27,8 +30,9 @@ class Room:
 class Finish:
     """An attempt that ended its job. JSON fields are text; ``last_seq`` is the number of the last event it told.
 
-    ``error`` is the job's, ``attempt_error`` the attempt's own where it differs. ``plain`` says that the job is in no group and
-    has no webhook URL of its own: most end with one statement.
+    ``error`` is the job's, ``attempt_error`` the attempt's own where it differs. ``model`` is the model that served it, where it
+    is not the one of the queue: the books of the day count under it. ``plain`` says that the job is in no group and has no
+    webhook URL of its own: most end with one statement.
     """
 
     id: UUID
@@ -46,6 +50,7 @@ class Finish:
     ttft_ms: float | None = None
     batch_size: int | None = None
     attempt_error: str | None = None
+    model: str | None = None
     plain: bool = False
 
 
@@ -54,9 +59,11 @@ class Requeue:
     """A running job that goes back to the queue.
 
     Attributes:
-        outcome: ``retried`` or ``handed_back`` (the attempt is not counted).
+        outcome: ``retried`` or ``handed_back`` (the attempt is not counted: the worker stops, or no deployment was to be had).
         last_seq: the number of the last event that the attempt told.
+        delay_s: seconds until it may start again.
         reset: deltas may have been shown that the next attempt will tell again.
+        route_model: the model whose queue it joins, where it is another than before.
     """
 
     id: UUID
@@ -70,26 +77,32 @@ class Requeue:
     deployment: str | None = None
     ttft_ms: float | None = None
     batch_size: int | None = None
+    route_model: str | None = None
 
 
 @dataclass(slots=True)
 class DeltaChunk:
-    """Consecutive deltas of one attempt; ``data`` is a JSON array."""
+    """Consecutive deltas of one attempt (``data`` is a JSON array), or a reset between them."""
 
     id: UUID
     lease_no: int
     seq: int
     last_seq: int
     data: str
+    type: str = "job.delta"
 
 
 @dataclass(slots=True)
 class Committed:
-    """What a commit of outcomes did; an id in neither list lost its lease, and its outcome was dropped."""
+    """What a commit of outcomes did; an id in neither list lost its lease, and its outcome was dropped.
+
+    ``lanes`` got work: jobs that went back at once, and jobs that their concurrency key had held back.
+    """
 
     finished: list[UUID] = field(default_factory=list)
     requeued: list[UUID] = field(default_factory=list)
     deliveries: int = 0
+    lanes: set[str] = field(default_factory=set)
 
 
 _FINISH: Final = tuple(name for name in Finish.__dataclass_fields__ if name != "plain")
@@ -151,15 +164,22 @@ async def commit_outcomes(
         return committed
     async with engine.begin() as connection:
         await _store_chunks(connection, chunks)
+        if finishes and requeues:
+            await connection.execute(statement("lock_leases"), _columns(("id", "lease_no"), [*finishes, *requeues]))
+        gone: list[Any] = []
+        back: list[Any] = []
         if finishes:
-            rows = (await connection.execute(statement("finish"), _finishing(process_id, finishes, plain=False))).all()
-            ended = await end(connection, rows, public_url)
+            gone += await connection.execute(statement("finish"), _finishing(process_id, finishes, plain=False))
+            ended = await end(connection, gone, public_url)
             committed.finished += ended.jobs
             committed.deliveries = ended.deliveries
         if requeues:
-            back = sorted(requeues, key=lambda outcome: outcome.id)
-            parameters = _columns(_REQUEUE, back) | {"process_id": process_id}
-            committed.requeued = [row.id for row in await connection.execute(statement("requeue"), parameters)]
+            ordered = sorted(requeues, key=lambda outcome: outcome.id)
+            parameters = _columns(_REQUEUE, ordered) | {"process_id": process_id}
+            back += await connection.execute(statement("requeue"), parameters)
+            committed.requeued = [row.id for row in back]
+        waits = [row for row in back if not row.enters]
+        committed.lanes.update(await let_in(connection, [row for row in back if row.enters], left=[*gone, *waits]))
     return committed
 
 
@@ -198,21 +218,26 @@ async def lose_orphans(engine: AsyncEngine, public_url: str, most: int = 500) ->
     async with engine.begin() as connection:
         rows = (await connection.execute(statement("lose"), {"most": most})).all()
         ended = await end(connection, rows, public_url)
-        return ended, {row.lane for row in rows if row.status == "queued"}, len(rows)
+        back = [row for row in rows if row.status == Status.QUEUED]
+        lanes = await let_in(connection, back, left=[row for row in rows if row.status != Status.QUEUED])
+        return ended, set(lanes), len(rows)
 
 
 async def expire_late(engine: AsyncEngine, public_url: str, most: int = 500) -> Ended:
     """End jobs that did not start in time."""
     async with engine.begin() as connection:
         rows = (await connection.execute(statement("expire"), {"most": most})).all()
-        return await end(connection, rows, public_url)
+        ended = await end(connection, rows, public_url)
+        ended.lanes.update(await let_in(connection, left=rows))
+        return ended
 
 
 async def let_in_due(engine: AsyncEngine, most: int = 1000) -> dict[str, int]:
-    """Let jobs in whose time has come; return how many each lane got."""
+    """Let jobs in whose time has come, or have them held back by their concurrency keys; return how many of each lane."""
     async with engine.begin() as connection:
-        rows = await connection.execute(statement("due"), {"most": most})
-        return {row.lane: row.jobs for row in rows}
+        rows = (await connection.execute(statement("due"), {"most": most})).all()
+        await let_in(connection, rows)
+        return Counter(row.lane for row in rows)
 
 
 @dataclass(slots=True, frozen=True)

@@ -162,7 +162,7 @@ class Store:
     async def places(self, job: UUID) -> list[str]:
         """In which of the narrow tables the job stands."""
         query = " UNION ALL ".join(
-            f"SELECT '{name}' AS place FROM {name} WHERE job_id = :id" for name in ("ready", "waiting", "running")
+            f"SELECT '{name}' AS place FROM {name} WHERE job_id = :id" for name in ("ready", "waiting", "held_back", "running")
         )
         return [row.place for row in await self.rows(query, id=job)]
 
@@ -172,7 +172,10 @@ class Store:
 
     async def make_late(self, *jobs: UUID) -> None:
         """Let the time run out in which these jobs should have started."""
-        await self.sql("UPDATE ready SET expires_at = now() - interval '1 s' WHERE job_id = ANY (:ids)", ids=list(jobs))
+        for table in ("ready", "held_back"):
+            await self.sql(
+                f"UPDATE {table} SET expires_at = now() - interval '1 s' WHERE job_id = ANY (:ids)", ids=list(jobs)
+            )
 
     async def rows(self, query: str, **parameters: Any) -> Sequence[Row[Any]]:
         """Ask as the owner."""

@@ -35,14 +35,15 @@ started AS (
   UPDATE jobs j SET status = 'running', attempts = j.attempts + 1, lease_no = j.lease_no + 1, started_at = now(),
     version = j.version + 1, event_seq = j.event_seq + 1
   FROM taken k WHERE j.id = k.job_id AND j.status = 'queued'
-  RETURNING j.id, j.tenant_id, j.endpoint, j.model, j.lane, j.body, j.stream, j.webhook IS NOT NULL OR j.group_id IS NOT NULL AS tied,
+  RETURNING j.id, j.tenant_id, j.key_id, j.endpoint, j.model, coalesce(j.route_model, j.model) AS route_model, j.lane, j.body, j.stream,
+    j.webhook IS NOT NULL OR j.group_id IS NOT NULL OR j.concurrency_key IS NOT NULL AS tied,
     j.max_attempts, j.attempts, j.lease_no, j.timeout_s, j.created_at, j.run_at, j.started_at, j.event_seq, j.request_id,
-    j.traceparent, k.body_bytes
+    j.traceparent, j.route, j.concurrency_key, k.body_bytes
 ),
 leased AS (
-  INSERT INTO running (job_id, tenant_id, lane, model, lease_no, process_id, deployment, batch_size)
-  SELECT s.id, s.tenant_id, s.lane, s.model, s.lease_no, CAST(:process_id AS uuid), w.deployment, count(*) OVER ()
-  FROM started s JOIN wanted w ON w.model = s.model
+  INSERT INTO running (job_id, tenant_id, key_id, concurrency_key, lane, model, lease_no, process_id, deployment, batch_size)
+  SELECT s.id, s.tenant_id, s.key_id, s.concurrency_key, s.lane, s.route_model, s.lease_no, CAST(:process_id AS uuid), w.deployment, count(*) OVER ()
+  FROM started s JOIN wanted w ON w.model = s.route_model
 ),
 told AS (
   INSERT INTO job_events (job_id, seq, last_seq, tenant_id, type, data)

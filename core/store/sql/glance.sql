@@ -9,7 +9,7 @@ WITH RECURSIVE queues AS (
     SELECT r.lane, r.model FROM ready r WHERE (r.lane, r.model) > (q.lane, q.model) ORDER BY r.lane, r.model LIMIT 1) n
 )
 SELECT (SELECT extract(epoch FROM w.run_at - now())::double precision FROM waiting w ORDER BY w.run_at LIMIT 1) AS due_in_s,
-  EXISTS (SELECT FROM ready WHERE expires_at <= now()) AS late,
+  EXISTS (SELECT FROM ready WHERE expires_at <= now()) OR EXISTS (SELECT FROM held_back WHERE expires_at <= now()) AS late,
   EXISTS (SELECT FROM running r
           WHERE NOT EXISTS (SELECT FROM processes p WHERE p.id = r.process_id AND p.lease_until > now())) AS lost,
   EXISTS (SELECT FROM webhook_deliveries WHERE status = 'pending' AND next_try_at <= now()) OR

@@ -1,7 +1,7 @@
 -- Takes jobs from processes whose lease has run out: back to the queue, or failed when no attempt is left.
 --   most: how many at the most. The database's clock judges; a process that wakes up later finds its lease numbers outdated.
 -- A worker that streamed may have shown deltas that were never stored, so its numbers are jumped over.
--- Returns the jobs taken, with their new status.
+-- Returns the jobs taken, with their new status; enter.sql lets in those that are queued again, in the same transaction.
 WITH lost AS (
   SELECT r.job_id, r.lease_no, r.process_id, r.deployment, r.batch_size FROM running r
   WHERE NOT EXISTS (SELECT FROM processes p WHERE p.id = r.process_id AND p.lease_until > now())
@@ -19,8 +19,9 @@ taken AS (
       'message', format('The worker was lost in attempt %s of %s.', j.attempts, j.max_attempts)) END,
     event_seq = CASE WHEN k.stream THEN j.event_seq + 1000001 ELSE j.event_seq END + 1
   FROM locked k WHERE j.id = k.id
-  RETURNING j.id, j.tenant_id, j.group_id, j.lane, j.model, j.priority, j.status, j.webhook, j.event_seq, j.lease_no, j.attempts,
-    j.started_at, j.stream, octet_length(j.body::text) AS body_bytes, k.process_id, k.deployment, k.batch_size
+  RETURNING j.id, j.tenant_id, j.key_id, j.group_id, j.endpoint, j.lane, coalesce(j.route_model, j.model) AS model, j.priority, j.status,
+    j.webhook, j.event_seq, j.lease_no, j.attempts, j.started_at, j.stream, j.body, j.concurrency_key, j.concurrency_limit,
+    k.process_id, k.deployment, k.batch_size
 ),
 freed AS (DELETE FROM running r USING taken t WHERE r.job_id = t.id),
 tried AS (
@@ -40,11 +41,16 @@ told AS (
       to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')) END
   FROM taken
 ),
-entering AS (
-  SELECT id AS job_id, tenant_id, lane, model, priority, body_bytes, NULL::timestamptz AS expires_at
-  FROM taken WHERE status = 'queued'
+held AS (
+  INSERT INTO held_back (job_id, tenant_id, key_id, concurrency_key, lane, model, priority, body_bytes)
+  SELECT id, tenant_id, key_id, concurrency_key, lane, model, priority, octet_length(body::text)
+  FROM taken WHERE status = 'queued' AND concurrency_key IS NOT NULL
 ),
--- include: _enter_ready.sql
-SELECT id, tenant_id, group_id, lane, status, webhook,
+accounted AS (
+  SELECT tenant_id, key_id, model, endpoint, lane, status, NULL::jsonb AS usage, NULL::numeric AS cost_usd
+  FROM taken WHERE status = 'failed'
+),
+-- include: _account.sql
+SELECT id, tenant_id, group_id, lane, status, webhook, concurrency_key, concurrency_limit,
   EXISTS (SELECT FROM webhook_endpoints w WHERE w.tenant_id = taken.tenant_id AND w.enabled) AS has_endpoints
 FROM taken

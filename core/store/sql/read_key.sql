@@ -1,3 +1,3 @@
--- Whose key has this SHA-256; revoked keys are nobody's.
+-- Whose key has this SHA-256, with its limits and its tenant's; revoked keys are nobody's.
 --   hash
-SELECT id, tenant_id, scopes, requests_per_minute, token_hash FROM api_key_by_hash(:hash)
+SELECT * FROM api_key_by_hash(:hash)

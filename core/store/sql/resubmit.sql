@@ -1,4 +1,5 @@
--- Puts an ended job back into the queue: failed | cancelled | expired -> queued, with one more attempt allowed.
+-- Puts an ended job back: failed | cancelled | expired -> queued, with one more attempt allowed. enter.sql lets it into the queue,
+-- in the same transaction.
 --   id; ending: the job as it ended, kept in the event stream because the row forgets it now
 WITH before AS (
   SELECT id, event_seq FROM jobs WHERE id = :id AND status IN ('failed', 'cancelled', 'expired') FOR UPDATE
@@ -9,11 +10,12 @@ kept AS (
 again AS (
   UPDATE jobs j SET status = 'queued', version = j.version + 1, event_seq = j.event_seq + 1, run_at = now(),
     expires_at = now() + make_interval(secs => j.ttl_s), started_at = NULL, finished_at = NULL, result = NULL, error = NULL,
-    usage = NULL, cost_usd = NULL, route = NULL, cache = NULL, timing = NULL,
+    usage = NULL, cost_usd = NULL, cache = NULL, timing = NULL,
+    route = CASE WHEN j.route_model IS NOT NULL THEN j.route - '{deployment,region,fallbacks}'::text[] END,
     max_attempts = greatest(j.max_attempts, j.attempts + 1)
   FROM before b WHERE j.id = b.id
-  RETURNING j.id, j.tenant_id, j.lane, j.model, j.priority, j.group_id, j.event_seq, j.expires_at,
-    octet_length(j.body::text) AS body_bytes
+  RETURNING j.id, j.tenant_id, j.key_id, j.lane, coalesce(j.route_model, j.model) AS model, j.priority, j.group_id, j.event_seq,
+    j.expires_at, j.body, j.concurrency_key, j.concurrency_limit
 ),
 told AS (
   INSERT INTO job_events (job_id, seq, last_seq, tenant_id, type, data)
@@ -22,6 +24,9 @@ told AS (
 reopened AS (
   UPDATE groups g SET remaining = g.remaining + 1, finished_at = NULL, cancelled_at = NULL FROM again a WHERE g.id = a.group_id
 ),
-entering AS (SELECT id AS job_id, tenant_id, lane, model, priority, body_bytes, expires_at FROM again),
--- include: _enter_ready.sql
-SELECT id, tenant_id, lane FROM again
+held AS (
+  INSERT INTO held_back (job_id, tenant_id, key_id, concurrency_key, lane, model, priority, body_bytes, expires_at)
+  SELECT id, tenant_id, key_id, concurrency_key, lane, model, priority, octet_length(body::text), expires_at
+  FROM again WHERE concurrency_key IS NOT NULL
+)
+SELECT id, tenant_id, lane, concurrency_key, concurrency_limit FROM again

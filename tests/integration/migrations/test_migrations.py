@@ -12,11 +12,18 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from core.database import connect
 from core.settings import Settings
 from core.tables import metadata
-from tests.support.servers import Databases, migrate
+from tests.support.servers import REPOSITORY, Databases, migrate
 from tests.support.store import Store, new_job
 
-# Alembic can't change a generated column, and says so whenever it sees one spelled as Postgres spells it.
-pytestmark = [pytest.mark.migrations, pytest.mark.filterwarnings("ignore:Computed default on:UserWarning")]
+pytestmark = [
+    pytest.mark.migrations,
+    # Alembic can't change a generated column, and says so whenever it sees one spelled as Postgres spells it.
+    pytest.mark.filterwarnings("ignore:Computed default on:UserWarning"),
+    # SQLAlchemy trips over a check that is NOT VALID, which it has read itself.
+    pytest.mark.filterwarnings("ignore:Can't validate argument 'dialect_options'"),
+]
+
+REVISIONS = [file.name[:4] for file in sorted((REPOSITORY / "migrations" / "versions").glob("0*.py"))]
 
 
 @pytest.fixture
@@ -43,9 +50,22 @@ def tables(connection: Connection) -> set[str]:
     return set(inspect(connection).get_table_names())
 
 
-def functions(connection: Connection) -> set[str]:
-    query = "SELECT proname FROM pg_proc JOIN pg_namespace n ON n.oid = pronamespace WHERE nspname = 'public' AND probin IS NULL"
-    return {row[0] for row in connection.exec_driver_sql(query)}
+def shape(connection: Connection) -> dict[str, Any]:
+    """Tables with their columns and indexes, and functions with their bodies."""
+    catalog = {
+        "columns": "SELECT table_name, column_name, data_type, is_nullable FROM information_schema.columns "
+        "WHERE table_schema = 'public'",
+        "indexes": "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public'",
+        "checks": "SELECT conrelid::regclass::text, pg_get_constraintdef(oid) FROM pg_constraint "
+        "WHERE contype = 'c' AND connamespace = 'public'::regnamespace",
+        "policies": "SELECT tablename, policyname, roles::text, qual FROM pg_policies WHERE schemaname = 'public'",
+        "grants": "SELECT grantee, table_name, privilege_type FROM information_schema.role_table_grants "
+        "WHERE table_schema = 'public'",
+        "functions": "SELECT proname, prosrc, pg_get_function_result(oid), proacl::text FROM pg_proc "
+        "WHERE pronamespace = 'public'::regnamespace AND probin IS NULL",
+    }
+    found = {name: {tuple(row) for row in connection.exec_driver_sql(query)} for name, query in catalog.items()}
+    return {name: {row for row in rows if "alembic_version" not in str(row)} for name, rows in found.items()}
 
 
 def differences(connection: Connection) -> list[Any]:
@@ -79,16 +99,33 @@ async def test_check_constraints_of_models_and_migrations_agree(store: Store) ->
     assert built == declared
 
 
-async def test_one_step_back_leaves_nothing_and_forward_works_again(empty: AsyncEngine) -> None:
-    before = await ask(empty, functions)
+async def test_each_step_back_leaves_what_was_there_before_it_and_forward_works_again(empty: AsyncEngine) -> None:
+    steps = []
+    for revision in REVISIONS:
+        steps.append(await ask(empty, shape))
+        await run(empty, revision)
+    there = await ask(empty, shape)
+    for before in reversed(steps):
+        await run(empty, "-1", down=True)
+        assert await ask(empty, shape) == before
     await run(empty, "head")
-    there = await ask(empty, tables), await ask(empty, functions)
-    await run(empty, "-1", down=True)
-    assert await ask(empty, tables) <= {"alembic_version"}
-    assert await ask(empty, functions) == before
-    await run(empty, "head")
-    assert (await ask(empty, tables), await ask(empty, functions)) == there
+    assert await ask(empty, shape) == there
     assert await ask(empty, differences) == []
+
+
+async def test_the_step_back_from_the_model_plane_keeps_every_job(store: Store) -> None:
+    tenant = await store.tenant()
+    keyed = [new_job(tenant, concurrency_key="k", concurrency_limit=1, priority=n) for n in range(3)]
+    routed = new_job(tenant, model="auto", route_model="sim/large")
+    await store.accept(*keyed, routed, new_job(tenant))
+    await run(store.owner, "0001", down=True)
+    rows = await store.rows("SELECT j.id, j.model, r.model AS queue FROM jobs j JOIN ready r ON r.job_id = j.id")
+    assert len(rows) == 5
+    assert all(row.model == row.queue for row in rows)
+    assert {row.id for row in rows if row.model == "sim/large"} == {routed.id}
+    await run(store.owner, "head")
+    worker = await store.process()
+    assert len(await worker.claim()) == 5
 
 
 async def test_running_the_migrations_twice_changes_nothing(empty: AsyncEngine) -> None:
@@ -101,7 +138,7 @@ async def test_running_the_migrations_twice_changes_nothing(empty: AsyncEngine) 
 async def test_a_step_back_in_one_database_leaves_the_others_working(empty: AsyncEngine, store: Store) -> None:
     """Roles belong to the server, and the databases of a server share them."""
     await run(empty, "head")
-    await run(empty, "-1", down=True)
+    await run(empty, "base", down=True)
     tenant = await store.tenant()
     await store.accept(new_job(tenant))
     worker = await store.process()

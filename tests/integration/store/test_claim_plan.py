@@ -124,6 +124,51 @@ async def test_passing_over_a_full_tenant_costs_nothing_per_job_of_it(full_store
     assert pages(plan) < 100
 
 
+async def _hold_back(store: Store, tenant: UUID) -> None:
+    """Put 100,000 jobs of a saturated concurrency key beside the queue, more urgent than anything in it."""
+    await store.sql(
+        f"""
+        INSERT INTO held_back (job_id, tenant_id, concurrency_key, lane, model, priority, body_bytes, expires_at)
+        SELECT gen_random_uuid(), :tenant, 'saturated', 'default', 'idle', 9, 2, now() + interval '1 d'
+        FROM generate_series(1, {WAITING})
+        """,
+        tenant=tenant,
+    )
+    await store.sql(
+        "INSERT INTO concurrency_keys (tenant_id, key, max_active, named_by) VALUES (:tenant, 'saturated', 5, :tenant)",
+        tenant=tenant,
+    )
+    await store.sql("ANALYZE held_back")
+
+
+async def test_a_saturated_concurrency_key_stands_outside_the_way_of_a_claim(
+    full_store: Store, filled: list[UUID]
+) -> None:
+    before = await explain(full_store.worker, "claim", **claim_parameters(["idle"]))
+    await _hold_back(full_store, filled[0])
+    after = await explain(full_store.worker, "claim", **claim_parameters(["idle"]))
+    assert after["Actual Rows"] == BATCH
+    assert not [node for node in nodes(after) if node.get("Relation Name") in ("held_back", "concurrency_keys")]
+    assert rows_of_ready(after) == rows_of_ready(before)
+    assert pages(after) <= 1.1 * pages(before)
+
+
+async def test_the_next_jobs_of_a_long_key_are_found_by_index(full_store: Store, filled: list[UUID]) -> None:
+    """Runs behind the test above, which fills the key."""
+    if not await full_store.value("SELECT count(*) FROM held_back"):
+        await _hold_back(full_store, filled[0])
+    plan = await explain(full_store.worker, "enter", id=[], tenant_id=filled, key=["saturated"])
+    assert plan["Actual Rows"] == 1  # the one lane
+    entered = [
+        node for node in nodes(plan) if node.get("Relation Name") == "ready" and node["Node Type"] == "ModifyTable"
+    ]
+    assert [node["Plans"][0]["Actual Rows"] for node in entered] == [5]
+    touched = [node for node in nodes(plan) if node.get("Relation Name") == "held_back" and "Scan" in node["Node Type"]]
+    assert all(node["Node Type"].startswith("Index") for node in touched)
+    assert sum(node["Actual Rows"] * node["Actual Loops"] for node in touched) <= 20
+    assert pages(plan) < 1000
+
+
 async def test_a_glance_at_a_long_queue_reads_a_few_pages(full_store: Store) -> None:
     wanted = statement("glance").text
     parameters = {"lanes": ["default", "bulk"]} if ":lanes" in wanted else {}

@@ -19,7 +19,7 @@ from tests.support.store import Store, new_job
 
 WALLED = (
     "jobs", "attempts", "job_events", "groups", "idempotency_keys", "ready", "waiting", "running", "webhook_endpoints",
-    "webhook_events", "webhook_deliveries", "tenants",
+    "webhook_events", "webhook_deliveries", "tenants", "held_back", "concurrency_keys", "usage_days",
 )  # fmt: skip
 DENIED = "42501"
 

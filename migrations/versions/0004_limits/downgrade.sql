@@ -1,0 +1,1 @@
+DROP FUNCTION standing(uuid, uuid, integer)
