@@ -38,8 +38,8 @@ def prompt_of(endpoint: str, body: Json) -> str:
     return source if isinstance(source, str) else orjson.dumps(source).decode()
 
 
-def items_of(endpoint: str, body: Json) -> int:
-    """How many items the cost model counts: inputs, documents, prompts."""
+def items_in(endpoint: str, body: Json) -> list[Any]:
+    """What the cost model counts: inputs, documents, prompts; one thing where an endpoint has no such list."""
     if endpoint == "/v1/rerank":
         source = body.get("documents")
     elif endpoint == "/v1/completions":
@@ -47,10 +47,14 @@ def items_of(endpoint: str, body: Json) -> int:
     elif endpoint in ("/v1/embeddings", "/v1/moderations"):
         source = body.get("input")
     else:
-        return 1
-    if not isinstance(source, list) or not source or isinstance(source[0], int):
-        return 1
-    return len(source)
+        return [body]
+    return source if isinstance(source, list) and source and not isinstance(source[0], int) else [source]
+
+
+def answer_length(seed: int, prompt: str) -> int:
+    """How many tokens the answer to a prompt has where the model has no fixed length: more for a longer prompt, up to 600."""
+    digest = hashlib.blake2b(f"{seed}:length:{prompt}".encode("utf-8", "surrogatepass"), digest_size=1).digest()
+    return int((40 + min(440, 2 * token_count(prompt))) * (0.75 + digest[0] / 512))
 
 
 def token_count(text: str) -> int:

@@ -134,7 +134,7 @@ class Exchange:
             delay = (first + model.fixed_ms + model.item_ms * self.seen.items) / 1000
         if not self._stream and self._asked.endpoint in _STREAMED:
             delay += (self._asked.tokens - 1) * self._interval
-        return delay
+        return delay * float(sim.get("times_slower", 1))
 
     def _answer(self) -> None:
         try:

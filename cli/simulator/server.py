@@ -9,7 +9,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import orjson
 
-from cli.simulator.answers import Asked, Json, items_of
+from cli.simulator.answers import Asked, Json, answer_length, items_in, prompt_of
+from cli.simulator.batches import Batches
 from cli.simulator.connection import Connection, Request
 from cli.simulator.exchange import _STREAMED, _WHOLE, Exchange, Slots
 from cli.simulator.models import MODELS
@@ -25,6 +26,15 @@ class BadRequest(Exception):
         self.code = code
 
 
+def _refusal(sim: Json, given: list[Any]) -> BadRequest | None:
+    """What a server with limits of its own says of a request as a whole."""
+    if len(given) > int(sim.get("max_items", len(given))):
+        return BadRequest(413, f"{len(given)} items are too many")
+    word = sim.get("refuse")
+    bad = next((place for place, item in enumerate(given) if word and str(word) in str(item)), None)
+    return None if bad is None else BadRequest(400, f"item {bad} holds {word!r}")
+
+
 class Simulator:
     """The server's state; `connection` is its protocol factory."""
 
@@ -38,6 +48,7 @@ class Simulator:
         self._control: dict[str, Json] = {}
         self._failed: Counter[str] = Counter()
         self._number = 0
+        self._batches = Batches(seed, lambda: self._control.get("*", {}).get("batches") or {})
 
     def connection(self) -> Connection:
         """A protocol for one new connection."""
@@ -85,13 +96,14 @@ class Simulator:
         if model is None:
             raise BadRequest(404, f"the model {body['model']!r} does not exist", "model_not_found")
         sim = self._steering(model.name, body.get("sim"))
+        given = items_in(endpoint, body)
         self._number += 1
         seen = Seen(
             id=f"simreq-{self._number:06d}",
             model=model.name,
             endpoint=endpoint,
             stream=bool(body.get("stream")) and endpoint in _STREAMED,
-            items=items_of(endpoint, body),
+            items=len(given),
             key=sim.get("key"),
             job_id=request.headers.get(b"x-coatcheck-job-id"),
             traceparent=request.headers.get(b"traceparent"),
@@ -101,8 +113,15 @@ class Simulator:
             self._stats.end(seen, "failed")
             self._send_error(connection, error, seen, request)
             return
+        if (refusal := _refusal(sim, given)) is not None:
+            self._stats.begin(seen)
+            self._stats.end(seen, "failed")
+            raise refusal
+        if (slow := sim.get("slow_calls")) and self._random.random() < float(slow["rate"]):
+            sim = {**sim, "times_slower": float(slow.get("times", 10))}
         limit = body.get("max_tokens") or body.get("max_completion_tokens") or body.get("max_output_tokens")
-        tokens = int(sim.get("tokens", model.tokens))
+        own = model.tokens or answer_length(self._seed, prompt_of(endpoint, body))
+        tokens = int(sim.get("tokens", own))
         tokens = min(tokens, int(limit)) if limit else tokens
         asked = Asked(endpoint, body, sim, model.name, self._number, int(time.time()), max(1, tokens), self._seed)
         exchange = Exchange(connection, model, asked, seen, self._stats, self._slots.get(model.name))
@@ -137,6 +156,9 @@ class Simulator:
         connection.finished()
 
     def _operation(self, connection: Connection, target: Any, request: Request) -> None:
+        if target.path.startswith(("/v1/files", "/v1/batches")):
+            self._batches.handle(connection, request)
+            return
         route = (request.method, target.path)
         if route == (b"GET", "/healthz"):
             self._send(connection, {"status": "ok", "simulator": True})
@@ -162,6 +184,7 @@ class Simulator:
         """
         if body.get("clear"):
             self._control.clear()
+            self._batches.clear()
             self._failed.clear()
         if body.get("reset_stats"):
             self._stats.reset()
@@ -195,7 +218,7 @@ class Simulator:
             timer.cancel()
             self._stats.forget(answer)
             if not connection.transport.is_closing():
-                self._send(connection, {"reached": reached(), **self._stats.shown(last)})
+                self._send(connection, {"reached": reached(), "batches": dict(self._batches.seen), **self._stats.shown(last)})
 
         timer = asyncio.get_running_loop().call_later(min(float(query.get("wait_s", 0)), 60), answer)
         self._stats.watch(reached, answer)

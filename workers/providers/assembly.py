@@ -11,12 +11,17 @@ Json = dict[str, Any]
 OnDelta = Callable[[Delta], None]
 
 _PLAIN_DELTA = frozenset({"role", "content"})
+_SHOWN = frozenset({"content", "refusal"})
 
 
 class Assembler(Protocol):
-    """Takes the parsed events of one stream. `tokens` counts pieces that carried something of the answer."""
+    """Takes the parsed events of one stream.
+
+    `tokens` counts pieces that carried something of the answer, `reasoned` tells whether some of them were reasoning.
+    """
 
     tokens: int
+    reasoned: bool
 
     def take(self, event: Json) -> Delta | None:
         """Add one event; what of it goes to listeners. Raises ProviderError for an in-band error."""
@@ -39,6 +44,7 @@ class _Chunked:
 
     def __init__(self, limit: int, secret: str | None) -> None:
         self.tokens = 0
+        self.reasoned = False
         self._secret = secret
         self._limit = limit
         self._kept = 0
@@ -166,6 +172,7 @@ class _Chat(_Chunked):
             for piece in value:
                 self._take_call(index, piece)
         elif isinstance(value, str):  # content, refusal, and reasoning under its various names
+            self.reasoned = self.reasoned or name not in _SHOWN
             self._keep(parts, name, value)
         else:
             self._roles.setdefault(index, {})[name] = value
@@ -209,6 +216,7 @@ class _Response:
 
     def __init__(self, secret: str | None) -> None:
         self.tokens = 0
+        self.reasoned = False
         self._secret = secret
         self._body: Json | None = None
 
@@ -224,6 +232,7 @@ class _Response:
         text = event.get("delta") if kind == "response.output_text.delta" else None
         if isinstance(kind, str) and kind.endswith(".delta"):
             self.tokens += 1
+            self.reasoned = self.reasoned or kind.startswith("response.reasoning")
         return Delta(text if isinstance(text, str) else "", event)
 
     def body(self, *, ended: bool) -> Json:  # noqa: ARG002  # these streams end with the body, not with [DONE]

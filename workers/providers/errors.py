@@ -1,20 +1,19 @@
 """Upstream failures as ProviderError: which code, whether to try again, and when. Messages are made safe to show."""
 
-import math
 import os
 import re
+import socket
+import ssl
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import aiohttp
 import httpx
 
+from workers.providers.limits import upstream_limits
 from workers.providers.protocol import ProviderError
 from workers.providers.reading import bad_reply
 
-MAX_RETRY_AFTER_S = 600.0
 _MAX_MESSAGE = 500
 
 _SECRETS = re.compile(
@@ -41,14 +40,30 @@ _REFUSED_CODES = frozenset(
 )
 _BY_STATUS = {
     401: ("unauthorized", False),
+    402: ("rate_limited", False),
     403: ("unauthorized", False),
     408: ("upstream_timeout", True),
     409: ("upstream_error", True),
     425: ("upstream_error", True),
+    429: ("rate_limited", True),
     501: ("upstream_error", False),
     504: ("upstream_timeout", True),
 }
 _MODEL_CODES = frozenset({"model_not_found", "notfounderror", "model_not_available"})
+# Types of errors that stand for a status: in the middle of a stream, they are the status that came too late.
+_STATUS_OF_TYPE = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "timeout_error": 504,
+    "overloaded_error": 529,
+}
+_PURSE_CODES = frozenset({"insufficient_quota", "billing_error", "billing_not_active"})
+_PURSE_WORDS = re.compile(r"(?i)credit balance is too low|spend(?:ing)?[ _]limit")
 
 
 def sanitise(text: str, secret: str | None = None) -> str:
@@ -60,47 +75,19 @@ def sanitise(text: str, secret: str | None = None) -> str:
     return text if len(text) <= _MAX_MESSAGE else text[: _MAX_MESSAGE - 1] + "…"
 
 
-def retry_after_s(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
-    """Seconds to wait by `retry-after-ms` or `Retry-After` (seconds or a date), between 0 and 600; None without a usable one."""
-    text = headers.get("retry-after-ms")
-    if text is not None and (millis := _number(text)) is not None:
-        return _within(millis / 1000)
-    text = headers.get("retry-after")
-    if text is None:
-        return None
-    if (seconds := _number(text)) is not None:
-        return _within(seconds)
-    try:
-        date = parsedate_to_datetime(text)
-    except (ValueError, TypeError, OverflowError):
-        return None
-    date = date if date.tzinfo else date.replace(tzinfo=UTC)
-    return _within((date - (now or datetime.now(UTC))).total_seconds())
-
-
-def _number(text: str) -> float | None:
-    try:
-        number = float(text.strip()[:32])
-    except ValueError:
-        return None
-    return None if math.isnan(number) else number
-
-
-def _within(seconds: float) -> float:
-    return min(max(seconds, 0.0), MAX_RETRY_AFTER_S)
-
-
 def from_status(status: int, headers: Mapping[str, str], body: Any, secret: str | None) -> ProviderError:
     """An answer with a status that is not 2xx; `body` is its parsed JSON or None."""
     code, message = _code_and_message(body)
     ours, retryable = _classify(status, code, message)
     shown = sanitise(message, secret) or "no reason given"
+    limits = upstream_limits(httpx.Headers(headers).raw)
     return ProviderError(
         ours,
         f"upstream answered {status}: {shown}"[:_MAX_MESSAGE],
         retryable=retryable,
-        retry_after_s=retry_after_s(headers) if retryable else None,
+        retry_after_s=limits.wait_s if limits is not None and retryable else None,
         upstream_status=status,
+        limits=limits,
     )
 
 
@@ -108,13 +95,17 @@ def in_band(error: Any, secret: str | None) -> ProviderError:
     """An `error` member inside an answer that began with 200."""
     code, message = _code_and_message({"error": error})
     status = int(code) if code.isdigit() and 400 <= int(code) <= 599 else 500
-    if code in ("rate_limit_exceeded", "rate_limit_error"):
-        status = 429
-    elif code in _CONTEXT_CODES or code in _REFUSED_CODES or code == "invalid_request_error":
+    if code in _CONTEXT_CODES or code in _REFUSED_CODES:
         status = 400
-    ours, retryable = _classify(status, code, message)
+    elif code == "rate_limit_exceeded":
+        status = 429
+    kind = str(error.get("type")) if isinstance(error, dict) else ""
+    named = _STATUS_OF_TYPE.get(code) or _STATUS_OF_TYPE.get(kind)
+    ours, retryable = _classify(named or status, code, message)
     shown = sanitise(message, secret) or "no reason given"
-    return ProviderError(ours, f"upstream reported: {shown}"[:_MAX_MESSAGE], retryable=retryable, upstream_status=200)
+    return ProviderError(
+        ours, f"upstream reported: {shown}"[:_MAX_MESSAGE], retryable=retryable, upstream_status=named or 200
+    )
 
 
 def _code_and_message(body: Any) -> tuple[str, str]:
@@ -128,9 +119,10 @@ def _code_and_message(body: Any) -> tuple[str, str]:
     if code is None or code == "":
         code = error.get("type")
     message = error.get("message") or error.get("detail") or error.get("title") or ""
-    inner = error.get("innererror")
-    if isinstance(inner, dict) and isinstance(inner.get("code"), str):
-        code = inner["code"]
+    for nested, name in (("innererror", "code"), ("details", "error_code")):  # Azure's and Anthropic's finer codes
+        inner = error.get(nested)
+        if isinstance(inner, dict) and isinstance(inner.get(name), str):
+            code = inner[name]
     return str(code or "").lower()[:100], message if isinstance(message, str) else str(message)[: 8 * _MAX_MESSAGE]
 
 
@@ -144,9 +136,14 @@ def _classify(status: int, code: str, message: str) -> tuple[str, bool]:
         return "content_refused", False
     if status == 404 and (code in _MODEL_CODES or "model" in message.lower()):
         return "unknown_model", False
-    if status == 429:
-        return "rate_limited", code != "insufficient_quota"  # an empty purse does not fill within a few tries
+    if status in (400, 402, 429) and _empty_purse(code, message):
+        return "rate_limited", False
     return _BY_STATUS.get(status) or (("upstream_error", True) if status >= 500 else ("invalid_request", False))
+
+
+def _empty_purse(code: str, message: str) -> bool:
+    """It does not fill within a few tries."""
+    return code in _PURSE_CODES or code.endswith("spend_limit_reached") or _PURSE_WORDS.search(message) is not None
 
 
 def from_transport(error: Exception, *, reading: bool) -> ProviderError:
@@ -154,7 +151,7 @@ def from_transport(error: Exception, *, reading: bool) -> ProviderError:
     if reading:
         return bad_reply("the reply broke off before its end")
     if isinstance(error, httpx.RemoteProtocolError):
-        return bad_reply("the upstream does not speak HTTP/1.1")
+        return bad_reply("the upstream does not speak proper HTTP")
     if isinstance(error, httpx.UnsupportedProtocol):
         return ProviderError("upstream_unreachable", "the deployment's base_url cannot be used", retryable=False)
     if isinstance(error, httpx.TimeoutException):
@@ -169,9 +166,9 @@ def from_transport(error: Exception, *, reading: bool) -> ProviderError:
 def _connect_reason(cause: BaseException | None) -> str:
     """Why there is no connection, without the upstream's host and port, which are none of the caller's business."""
     match cause:
-        case aiohttp.ClientConnectorDNSError():
+        case aiohttp.ClientConnectorDNSError() | socket.gaierror():
             return "its name cannot be resolved"
-        case aiohttp.ClientSSLError():
+        case aiohttp.ClientSSLError() | ssl.SSLError():
             return "TLS failed"
         case OSError(errno=int(number)) if number > 0:
             return os.strerror(number).lower()

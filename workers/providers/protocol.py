@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from policies.catalog import Deployment
+from workers.providers.limits import UpstreamLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,8 @@ class Call:
     timeout_s: float
     headers: Mapping[str, str]
     """Sent along as they are: `traceparent`, `x-coatcheck-job-id`."""
+    alone: bool = False
+    """Share no upstream call with other jobs: a last attempt must not fail for somebody else's sake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +38,23 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens as the upstream counted them."""
+    """Tokens as the upstream counted them. `reasoning_tokens` are part of the output, `cached_tokens` of the input."""
 
     input_tokens: int
     output_tokens: int
     cached_tokens: int
     total_tokens: int
+    reasoning_tokens: int = 0
 
 
 @dataclass(slots=True)
 class UpstreamTiming:
-    """Milliseconds (and tokens per second) as far as they could be measured, else None."""
+    """Milliseconds (and tokens per second) as far as they could be measured, else None.
+
+    `connect_ms` is the name's resolution, TCP and TLS together, None when an open connection was taken. `ttft_ms` is the
+    time to the first piece of the answer, `itl_ms` the mean time between two of its tokens, `tokens_per_s` the rate of a
+    stream after its first token, or that of a whole answer over all its time.
+    """
 
     connect_ms: float | None = None
     ttft_ms: float | None = None
@@ -56,11 +65,40 @@ class UpstreamTiming:
 
 @dataclass(slots=True)
 class Reply:
-    """A finished call: the whole, non-stream OpenAI body, also when it was streamed."""
+    """A finished call: the whole, non-stream OpenAI body, also when it was streamed.
+
+    `merged` jobs shared the upstream call; `usage` and `timing` are this job's, the usage as its estimated part of the whole.
+    """
 
     body: dict[str, Any]
     usage: Usage | None
     timing: UpstreamTiming = field(default_factory=UpstreamTiming)
+    limits: UpstreamLimits | None = None
+    merged: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class WarmReport:
+    """What warming a deployment did.
+
+    `connect_ms` is the cold-start cost that the next call is spared: the slowest new connection (a remote deployment), loading
+    the model (a local one), None when all was warm already or nothing could be reached. `opened` counts new connections,
+    `status` is what the upstream answered (401: its key is wrong), `error` says why it can't be reached.
+    """
+
+    connect_ms: float | None = None
+    opened: int = 0
+    status: int | None = None
+    error: str | None = None
+
+
+@dataclass(slots=True)
+class ConnectionCounts:
+    """How a deployment's calls got their connections since the process began; warming counts apart."""
+
+    opened: int = 0
+    reused: int = 0
+    warmed: int = 0
 
 
 class ProviderError(Exception):
@@ -78,6 +116,7 @@ class ProviderError(Exception):
         retryable: bool,
         retry_after_s: float | None = None,
         upstream_status: int | None = None,
+        limits: UpstreamLimits | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
@@ -85,6 +124,10 @@ class ProviderError(Exception):
         self.retryable = retryable
         self.retry_after_s = retry_after_s
         self.upstream_status = upstream_status
+        #: What the upstream's headers said of its limits, where there was an answer.
+        self.limits = limits
+        #: How many jobs shared the call and failed with it.
+        self.merged = 1
         #: How long the call took until it failed, in milliseconds; None when there was none. Set by the engine.
         self.upstream_ms: float | None = None
 
@@ -99,6 +142,13 @@ class Provider(Protocol):
         """Run one call within its `timeout_s`; `on_delta` gets each streamed piece. Raises ProviderError.
 
         Cancelling the task really ends the work upstream.
+        """
+        ...
+
+    async def warm(self, deployment: Deployment) -> WarmReport:
+        """Do now what the next call would wait for: resolve, connect, greet; or load the model. Cheap; never raises.
+
+        To be called at the start and again after a quiet spell: kept connections are closed after 30 s without a call.
         """
         ...
 

@@ -62,7 +62,9 @@ def usage_of(body: Json) -> Usage | None:
     made = made or 0
     details = usage.get("input_tokens_details") or usage.get("prompt_tokens_details")
     cached = _tokens(details, "cached_tokens") if isinstance(details, dict) else None
-    return Usage(given, made, cached or 0, given + made if total is None else total)
+    details = usage.get("output_tokens_details") or usage.get("completion_tokens_details")
+    reasoning = _tokens(details, "reasoning_tokens") if isinstance(details, dict) else None
+    return Usage(given, made, cached or 0, given + made if total is None else total, min(reasoning or 0, made))
 
 
 def _tokens(source: Json, *names: str) -> int | None:

@@ -6,23 +6,29 @@ half the CPU of `AsyncClient.send`. It remains a transport like any other: `http
 works too.
 """
 
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
+from typing import Any, Final, Protocol
 
 import aiohttp
 import certifi
 import httpx
 from yarl import URL
 
-_KEEP_ALIVE_S = 30.0  # shorter than the idle limits of common servers and proxies, so that they seldom close first
+KEEP_ALIVE_S: Final = (
+    30.0  # shorter than the idle limits of common servers and proxies, so that they seldom close first
+)
 _DNS_TTL_S = 30
 _PIECE_BYTES = 262_144
 _HEADERS = "latin-1"
 _NOT_ADDED = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
+# A long answer that is not streamed leaves its connection without a byte for minutes, and home routers, load balancers and
+# clouds forget such connections without a word. The kernel asks after 20 s and gives up after three more questions.
+_KEEP_ALIVE_PROBES = (("TCP_KEEPIDLE", 20), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
 
 
 @dataclass(slots=True)
@@ -33,6 +39,44 @@ class ConnectTrace:
 
 
 _CONNECTING: ContextVar[ConnectTrace] = ContextVar("connecting")
+
+
+class Transport(Protocol):
+    """Carries one request to an upstream: `PooledTransport` over HTTP/1.1, `Http2Transport` over HTTP/2."""
+
+    async def send(
+        self,
+        method: str,
+        url: httpx.URL,
+        headers: list[tuple[str, str]],
+        content: bytes,
+        *,
+        connect_s: float | None,
+        trace: ConnectTrace,
+    ) -> httpx.Response:
+        """Send a request and return when the head of its answer is there; the response's stream must be closed."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close all connections, used ones included."""
+        ...
+
+
+def prepare_socket(connection: socket.socket) -> None:
+    """Send small pieces at once and notice a peer that has gone without a word."""
+    if connection.family in (socket.AF_INET, socket.AF_INET6):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in _KEEP_ALIVE_PROBES:
+            if hasattr(socket, name):  # Linux and others, each with names of its own
+                connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def _new_socket(address: "tuple[Any, ...]") -> socket.socket:
+    family, kind, protocol, *_ = address
+    made = socket.socket(family, kind, protocol)
+    prepare_socket(made)
+    return made
 
 
 class _TimedConnector(aiohttp.TCPConnector):
@@ -52,10 +96,11 @@ class StaleConnection(httpx.ReadError):
 
 
 class PooledTransport(httpx.AsyncBaseTransport):
-    """One pool of keep-alive connections, unlimited in number: `max_concurrency` of the deployments is the limit.
+    """One pool of keep-alive connections. Its size follows the calls: each takes an idle connection or opens one.
 
-    Honours `connect` of the httpx timeout extension; the later phases are timed by the caller, who knows what it waits for.
-    Raises httpx exceptions. Use it from one event loop.
+    So a deployment has as many connections as it had calls at once within the last 30 s, at most its `max_concurrency`, and
+    no second limit here that calls would wait at. Honours `connect` of the httpx timeout extension; the later phases are
+    timed by the caller, who knows what it waits for. Raises httpx exceptions. Use it from one event loop.
     """
 
     def __init__(self, ssl_context: ssl.SSLContext | None = None) -> None:
@@ -117,7 +162,9 @@ class PooledTransport(httpx.AsyncBaseTransport):
 
     def _open(self) -> aiohttp.ClientSession:
         # Here and not in __init__: a session belongs to the running loop.
-        connector = _TimedConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_S, ttl_dns_cache=_DNS_TTL_S)
+        connector = _TimedConnector(
+            limit=0, keepalive_timeout=KEEP_ALIVE_S, ttl_dns_cache=_DNS_TTL_S, socket_factory=_new_socket
+        )
         self._session = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -130,7 +177,7 @@ class PooledTransport(httpx.AsyncBaseTransport):
     def _tls(self) -> ssl.SSLContext:
         # Only when needed: reading the lists of authorities blocks for some milliseconds.
         if self._ssl_context is None:
-            self._ssl_context = _default_ssl_context()
+            self._ssl_context = default_ssl_context()
         return self._ssl_context
 
     def _url(self, url: httpx.URL) -> URL:
@@ -180,7 +227,7 @@ async def _pieces(content: bytes) -> AsyncIterator[bytes]:
         yield view[start : start + _PIECE_BYTES]  # type: ignore[misc]  # aiohttp takes any buffer
 
 
-def _default_ssl_context() -> ssl.SSLContext:
+def default_ssl_context() -> ssl.SSLContext:
     """Trust what the system trusts (`SSL_CERT_FILE` included) and certifi's list, for images that come without one."""
     context = ssl.create_default_context()
     context.load_verify_locations(certifi.where())

@@ -141,6 +141,14 @@ def test_errors_heal_after_the_asked_number_of_times(simulator: RunningSimulator
     assert answers[0].headers["retry-after"] == "2"
 
 
+def test_the_asked_share_of_calls_takes_so_many_times_as_long(simulator: RunningSimulator) -> None:
+    # No time of a thousand seconds is none.
+    sim = {"latency_ms": 1_000_000, "slow_calls": {"rate": 1, "times": 0}}
+    assert post(simulator, "/v1/chat/completions", {"model": "sim/fast", "messages": [], "sim": sim}).status_code == 200
+    sim = {"latency_ms": 0, "slow_calls": {"rate": 0, "times": 1_000_000}}
+    assert post(simulator, "/v1/chat/completions", {"model": "sim/fast", "messages": [], "sim": sim}).status_code == 200
+
+
 def test_an_error_rate_hits_about_its_share_and_the_same_ones_for_a_seed() -> None:
     def statuses() -> list[int]:
         with running_simulator("--seed", "7") as simulator, httpx.Client(trust_env=False) as client:

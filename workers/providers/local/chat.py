@@ -40,12 +40,7 @@ class Answer:
 
 def read_chat(model: str, body: dict[str, Any]) -> ChatRequest:
     """Validate the request. Raises ProviderError(invalid_request)."""
-    messages = body.get("messages")
-    if not isinstance(messages, list) or not messages:
-        raise invalid("messages must be a list with at least one message")
-    if body.get("n") not in (None, 1):
-        raise invalid("n must be 1: local models give the same answer every time")
-    prompt = [(str(message.get("role")), _content(message)) for message in messages if isinstance(message, dict)]
+    prompt = [(str(message.get("role")), content_of(message)) for message in messages_of(body)]
     users = [text for role, text in prompt if role == "user"]
     if not users:
         raise invalid("messages must contain a user message: it holds the text")
@@ -58,11 +53,26 @@ def read_chat(model: str, body: dict[str, Any]) -> ChatRequest:
     )
 
 
+def messages_of(body: dict[str, Any]) -> list[dict[str, Any]]:
+    """The messages of a request that wants one answer. Raises ProviderError(invalid_request)."""
+    messages = body.get("messages")
+    if not isinstance(messages, list) or not messages:
+        raise invalid("messages must be a list with at least one message")
+    if body.get("n") not in (None, 1):
+        raise invalid("n must be 1: local models give the same answer every time")
+    return [message for message in messages if isinstance(message, dict)]
+
+
 def write_answer(request: ChatRequest, embedder: Embedder, checkpoint: Callable[[], None]) -> Answer:
     """Run the model. `checkpoint` is called between steps and may raise to stop. Deterministic."""
     extract = _WRITERS[request.model](request.text, request.wish, request.max_tokens, embedder, checkpoint)
     checkpoint()
-    read = sum(embedder.count_tokens([piece]) for content in request.prompt for piece in _slices(content))
+    return answered(extract, request.prompt, embedder)
+
+
+def answered(extract: Extract, prompt: list[str], embedder: Embedder) -> Answer:
+    """An answer to `prompt` with its tokens counted."""
+    read = sum(embedder.count_tokens([piece]) for content in prompt for piece in _slices(content))
     written = embedder.count_tokens([extract.text])
     return Answer(
         extract, Usage(input_tokens=read, output_tokens=written, cached_tokens=0, total_tokens=read + written)
@@ -98,7 +108,7 @@ def invalid(message: str) -> ProviderError:
     return ProviderError("invalid_request", message, retryable=False)
 
 
-def _content(message: dict[str, Any]) -> str:
+def content_of(message: dict[str, Any]) -> str:
     """A message's text; parts that aren't text are refused, because leaving them out would change what is asked."""
     content = message.get("content")
     if content is None:

@@ -168,3 +168,14 @@ async def test_a_call_past_its_limit_times_out(provider: LocalProvider, examples
     with pytest.raises(ProviderError) as late:
         await provider.call(chat("summarize", examples["street-trees"], timeout_s=0.0), None)
     assert (late.value.code, late.value.retryable) == ("timeout", True)
+
+
+async def test_only_the_first_warming_costs_something() -> None:
+    provider = LocalProvider()
+    deployment = Deployment(
+        name="local/classify", model="local/classify", provider="local", endpoints=frozenset({CHAT, "/v1/moderations"})
+    )
+    first, second = await provider.warm(deployment), await provider.warm(deployment)
+    assert first.connect_ms is not None and first.error is None
+    assert second.connect_ms is None
+    await provider.aclose()
