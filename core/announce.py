@@ -79,7 +79,7 @@ async def heard(pubsub: PubSub, silence_s: float = SILENCE_S) -> AsyncIterator[t
             await pubsub.ping()
 
 
-async def end_tasks(tasks: Collection[asyncio.Task[None]]) -> None:
+async def end_tasks(tasks: Collection[asyncio.Task[Any]]) -> None:
     """Cancel ``tasks`` and wait until they are gone; redis-py may swallow a cancellation while it connects."""
     left = set(tasks)
     while left:

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from core.presence import bury_dead
 from core.settings import Settings
 from core.store.failures import DATABASE_ERRORS
+from core.store.forgotten import forget_keys, let_in_forgotten
 from core.store.upkeep import drop_weeks, keep_partitions, retire_batch
 
 _log = structlog.get_logger(__name__)
@@ -47,12 +48,17 @@ class Maintenance:
             self._wake.clear()
 
     async def once(self) -> None:
-        """Make weeks ahead, drop weeks behind, and delete what is over in batches until nothing is."""
+        """Make weeks ahead, drop weeks behind, see to forgotten keys, and delete what is over in batches until nothing is."""
         await keep_partitions(self._engine)
         dropped = await drop_weeks(self._engine, self._retention)
         if dropped:
             _log.info("weeks_dropped", weeks=",".join(dropped))
         await bury_dead(self._engine)
+        # The sweep finds them ready within a second.
+        forgotten = await let_in_forgotten(self._engine)
+        if forgotten:
+            _log.warning("held_back_jobs_let_in", jobs=sum(forgotten.values()))
+        await forget_keys(self._engine)
         retired = 0
         while batch := await retire_batch(self._engine, self._retention):
             retired += batch

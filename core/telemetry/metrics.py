@@ -46,6 +46,10 @@ IN_FLIGHT: Final = Gauge("coatcheck_jobs_in_flight", "Jobs running in this proce
 ATTEMPTS: Final = Counter(
     "coatcheck_attempts", "Attempts ended, by outcome and error code.", ("model", "outcome", "code"), registry=REGISTRY
 )
+LANE_TARGETS: Final = Counter(
+    "coatcheck_lane_target_jobs", "Jobs ended within their lane's target, and later.", ("lane", "result"), registry=REGISTRY
+)
+RESERVED: Final = Gauge("coatcheck_reserved_slots", "Slots that this process keeps for a lane.", ("lane",), registry=REGISTRY)
 QUEUED_SECONDS: Final = Histogram(
     "coatcheck_queued_seconds", "Time from due to claimed.", ("lane",), buckets=_SECONDS, registry=REGISTRY
 )
@@ -61,6 +65,14 @@ UPSTREAM_SECONDS: Final = Histogram(
     registry=REGISTRY,
 )
 TOKENS: Final = Counter("coatcheck_tokens", "Tokens as reported by upstreams.", ("model", "type"), registry=REGISTRY)
+FAILOVERS: Final = Counter(
+    "coatcheck_failovers", "Calls that failed and went on elsewhere, by where they failed.", ("deployment", "code"),
+    registry=REGISTRY,
+)  # fmt: skip
+HEDGES: Final = Counter(
+    "coatcheck_hedges", "Second requests beside slow ones, by whether they answered first.", ("model", "result"),
+    registry=REGISTRY,
+)  # fmt: skip
 SWEPT: Final = Counter("coatcheck_swept_jobs", "Jobs moved by the sweep.", ("move",), registry=REGISTRY)
 DROPPED: Final = Counter("coatcheck_dropped_outcomes", "Outcomes of attempts whose lease was gone.", registry=REGISTRY)
 DELIVERIES: Final = Counter("coatcheck_webhook_tries", "Webhook tries by result.", ("result",), registry=REGISTRY)

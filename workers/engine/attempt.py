@@ -1,8 +1,8 @@
-"""One attempt at a job: find its deployment, call it within the time limit, turn what happened into an outcome."""
+"""One attempt at a job: send it on its way within its time limit, and turn what happened into an outcome."""
 
 import random
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any, Final
 
 import orjson
@@ -11,96 +11,59 @@ import structlog
 from core import ids
 from core.store.work import Finish, Requeue
 from core.telemetry.metrics import ATTEMPTS, TOKENS, TTFT_SECONDS, UPSTREAM_SECONDS
-from core.telemetry.traces import child_traceparent
 from policies.backoff import retry_delay
-from policies.catalog import Catalog, Deployment
+from policies.catalog import Deployment
+from policies.costs import cost_usd, total
 from workers.engine.deltas import DeltaStream
-from workers.engine.deployments import DeploymentStats
 from workers.engine.job import Job
-from workers.providers.protocol import Call, Delta, Provider, ProviderError, Reply, UpstreamTiming
+from workers.engine.journey import Journey, NowhereToGo, Trail
+from workers.providers.protocol import Provider, ProviderError, Reply, UpstreamTiming
+from workers.routing.router import Router
 
 _log = structlog.get_logger(__name__)
-
-# A model that this process does not know may be one that a newer catalog of another process does.
-_UNKNOWN_MODEL_PAUSE_S: Final = 5.0
+_USAGE: Final = ("input_tokens", "output_tokens", "cached_tokens", "total_tokens")
 
 
 class Attempts:
     """Runs attempts with the providers of one process.
 
     Args:
-        catalog: returns the catalog in force.
+        router: knows the deployments.
         providers: by the provider names of the catalog.
-        stats: told how each call went.
     """
 
-    def __init__(
-        self, catalog: Callable[[], Catalog], providers: Mapping[str, Provider], stats: DeploymentStats
-    ) -> None:
-        self._catalog = catalog
-        self._stats = stats
+    def __init__(self, router: Router, providers: Mapping[str, Provider]) -> None:
+        self.router = router
         self._providers = providers
         self._rng = random.Random()
 
     async def run(self, job: Job, stream: DeltaStream) -> Finish | Requeue:
         """Run one attempt and return the move it leads to; never raises but for cancellation."""
-        deployment = self._catalog().deployment_for(job.model)
+        journey = Journey(job, stream, self.router, self._providers)
         try:
-            reply = await self._call(job, deployment, stream)
+            reply = await journey.run()
+        except NowhereToGo as nowhere:
+            return self._untried(job, stream, nowhere)
         except ProviderError as error:
-            return self._failed(job, deployment, stream, error)
+            return self._failed(job, journey.trail, stream, error)
         except Exception as error:  # noqa: BLE001 - one broken job must not break the others
             # A defect of ours in one job's path must not take the others down; the job says so and may be tried again.
             _log.exception("attempt_broke", job_id=ids.encode(ids.JOB, job.id))
             broken = ProviderError("internal_error", f"The worker failed: {type(error).__name__}.", retryable=True)
-            return self._failed(job, deployment, stream, broken)
-        assert deployment is not None  # noqa: S101 - a reply came from somewhere
-        return self._succeeded(job, deployment, stream, reply)
+            return self._failed(job, journey.trail, stream, broken)
+        return self._succeeded(job, journey.trail, stream, reply)
 
-    async def _call(self, job: Job, deployment: Deployment | None, stream: DeltaStream) -> Reply:
-        if deployment is None or not deployment.serves(job.endpoint):
-            raise ProviderError(
-                "unknown_model", f"No deployment serves {job.model} on {job.endpoint}.", retryable=True,
-                retry_after_s=_UNKNOWN_MODEL_PAUSE_S,
-            )  # fmt: skip
-        call = Call(
-            deployment=deployment,
-            endpoint=job.endpoint,
-            body=orjson.loads(job.body),
-            stream=job.stream,
-            timeout_s=job.timeout_s,
-            headers=_headers(job),
-        )
-        on_delta: Callable[[Delta], None] | None = stream.add if job.stream else None
-        self._stats.began(deployment.name)
-        began = time.monotonic()
-        try:
-            reply = await self._providers[deployment.provider].call(call, on_delta)
-        except ProviderError as error:
-            error.upstream_ms = (time.monotonic() - began) * 1000
-            if error.retryable:
-                self._stats.failed(deployment.name)
-            raise
-        finally:
-            self._stats.ended(deployment.name)
-        self._stats.answered(deployment.name, reply.timing)
-        return reply
-
-    def _succeeded(self, job: Job, deployment: Deployment, stream: DeltaStream, reply: Reply) -> Finish | Requeue:
+    def _succeeded(self, job: Job, trail: Trail, stream: DeltaStream, reply: Reply) -> Finish | Requeue:
+        assert trail.deployment is not None  # noqa: S101 - a reply came from somewhere
         try:
             result = orjson.dumps(reply.body).decode()
         except (TypeError, ValueError):
             error = ProviderError("bad_reply", "The upstream's answer is not valid JSON.", retryable=True)
-            return self._failed(job, deployment, stream, error)
-        _measure(job, deployment, reply)
+            return self._failed(job, trail, stream, error)
+        _measure(job, trail.deployment, reply)
         usage = None
         if reply.usage is not None:
-            usage = {
-                "input_tokens": reply.usage.input_tokens,
-                "output_tokens": reply.usage.output_tokens,
-                "cached_tokens": reply.usage.cached_tokens,
-                "total_tokens": reply.usage.total_tokens,
-            }
+            usage = {name: getattr(reply.usage, name) for name in _USAGE}
         return Finish(
             job.id,
             job.lease_no,
@@ -108,20 +71,28 @@ class Attempts:
             stream.last_seq,
             result=result,
             usage=_json(usage),
-            route=_json(_route(job, deployment)),
-            timing=_json(_timing(job, reply.timing)),
-            deployment=deployment.name,
+            cost_usd=_cost(trail, reply),
+            route=_json(_route(job, trail)),
+            timing=_json(_timing(job, reply.timing, trail.lost_ms)),
+            deployment=trail.deployment.name,
             ttft_ms=reply.timing.ttft_ms,
             batch_size=job.batch_size,
+            model=trail.deployment.model if trail.deployment.model != job.model else None,
             plain=job.plain,
         )
 
-    def _failed(
-        self, job: Job, deployment: Deployment | None, stream: DeltaStream, error: ProviderError
-    ) -> Finish | Requeue:
-        again = error.retryable and job.attempt < job.max_attempts
+    def _untried(self, job: Job, stream: DeltaStream, nowhere: NowhereToGo) -> Requeue:
+        """Nothing can take the job now: it waits in the queue, and no attempt is counted."""
+        ATTEMPTS.labels(job.model, "handed_back", nowhere.reason).inc()
+        return Requeue(
+            job.id, job.lease_no, "handed_back", nowhere.reason, stream.last_seq, delay_s=nowhere.pause_s,
+            batch_size=job.batch_size,
+        )  # fmt: skip
+
+    def _failed(self, job: Job, trail: Trail, stream: DeltaStream, error: ProviderError) -> Finish | Requeue:
+        again = error.retryable and not job.last
         ATTEMPTS.labels(job.model, "retried" if again else "failed", error.code).inc()
-        name = deployment.name if deployment else None
+        name = trail.deployment.name if trail.deployment else None
         details = _error(error.code, error.message, error)
         if again:
             delay = retry_delay(job.attempt, retry_after=error.retry_after_s, rng=self._rng)
@@ -134,23 +105,16 @@ class Attempts:
             tries = "1 attempt" if job.attempt == 1 else f"{job.attempt} attempts"
             message = f"Gave up after {tries}; the last one: {error.code}: {error.message}"
             ending, own = _error("attempts_exhausted", message, error), details
-        timing = _timing(job, UpstreamTiming(upstream_ms=error.upstream_ms))
+        timing = _timing(job, UpstreamTiming(upstream_ms=error.upstream_ms), trail.lost_ms)
         return Finish(
             job.id, job.lease_no, "failed", stream.last_seq, error=_json(ending), attempt_error=_json(own),
-            route=_json(_route(job, deployment)) if deployment else None, timing=_json(timing),
-            deployment=name, batch_size=job.batch_size, plain=job.plain,
+            route=_json(_route(job, trail)), timing=_json(timing), deployment=name, batch_size=job.batch_size,
+            plain=job.plain,
         )  # fmt: skip
 
 
 def _json(value: Mapping[str, Any] | None) -> str | None:
     return None if value is None else orjson.dumps(value).decode()
-
-
-def _headers(job: Job) -> dict[str, str]:
-    headers = {"x-coatcheck-job-id": ids.encode(ids.JOB, job.id)}
-    if job.traceparent:
-        headers["traceparent"] = child_traceparent(job.traceparent)
-    return headers
 
 
 def _error(code: str, message: str, error: ProviderError) -> dict[str, Any]:
@@ -159,20 +123,31 @@ def _error(code: str, message: str, error: ProviderError) -> dict[str, Any]:
     return {"code": code, "message": clean, "retryable": error.retryable, "upstream_status": error.upstream_status}
 
 
-def _route(job: Job, deployment: Deployment) -> dict[str, Any]:
+def _cost(trail: Trail, reply: Reply) -> Decimal | None:
+    assert trail.deployment is not None  # noqa: S101 - a reply came from somewhere
+    cost = cost_usd(trail.deployment.price, reply.usage)
+    return total([cost, *trail.costs]) if trail.costs else cost
+
+
+def _route(job: Job, trail: Trail) -> dict[str, Any] | None:
+    """Say where the job went and why; what was said when it was accepted comes first."""
+    deployment, accepted = trail.deployment, job.route
+    if deployment is None:
+        return None
+    reason = trail.reason or ""
     return {
         "model": deployment.upstream_model or deployment.model,
         "deployment": deployment.name,
         "region": deployment.region,
-        "tier": None,
-        "reason": f"{deployment.name} is the deployment of {job.model}",
-        "fallbacks": [],
+        "tier": accepted.get("tier") if accepted else None,
+        "reason": f"{accepted['reason']}; {reason}" if accepted and accepted.get("reason") else reason,
+        "fallbacks": trail.fallbacks,
     }
 
 
-def _timing(job: Job, upstream: UpstreamTiming) -> dict[str, Any]:
+def _timing(job: Job, upstream: UpstreamTiming, lost_ms: float) -> dict[str, Any]:
     queued, running = job.queued_ms, job.running_ms()
-    spent = upstream.upstream_ms or 0.0
+    spent = (upstream.upstream_ms or 0.0) + lost_ms
     timing = {
         "queued_ms": queued,
         "batch_size": job.batch_size,
@@ -181,7 +156,7 @@ def _timing(job: Job, upstream: UpstreamTiming) -> dict[str, Any]:
         "itl_ms": upstream.itl_ms,
         "tokens_per_s": upstream.tokens_per_s,
         "upstream_ms": upstream.upstream_ms,
-        # What the caller waited for besides the upstream: the honest meaning of overhead.
+        # What the caller waited for besides upstreams: the honest meaning of overhead.
         "overhead_ms": max(0.0, queued + running - spent),
         "total_ms": queued + running,
     }

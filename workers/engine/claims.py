@@ -4,7 +4,8 @@ No timer sets the size of a batch. An idle process claims the one job there is; 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +48,9 @@ class LaneClaimer:
     Args:
         lane: which lane.
         slots: the process's counts.
-        limits: returns the most jobs in flight for each model of the catalog.
+        free: returns how many more jobs of each model can be started.
+        short: told of models that have more jobs than there was room for.
+        again: wakes a lane that was passed over while another one's claim was under way.
         claim: the statement: (lane, room) to rows.
         start: begins an attempt at a claimed job, in the order given.
         ring: rings the lane's doorbell for other processes.
@@ -58,14 +61,18 @@ class LaneClaimer:
         lane: str,
         slots: Slots,
         *,
-        limits: Callable[[], Mapping[str, int]],
+        free: Callable[[], Mapping[str, int]],
+        short: Callable[[Iterable[str]], None],
+        again: Callable[[str], None],
         claim: Callable[[str, Room], Awaitable[Sequence[Row[Any]]]],
         start: Callable[[Job], None],
         ring: Callable[[str], None],
     ) -> None:
         self.lane = lane
         self._slots = slots
-        self._limits = limits
+        self._free = free
+        self._short = short
+        self._again = again
         self._claim = claim
         self._start = start
         self._ring = ring
@@ -138,14 +145,15 @@ class LaneClaimer:
         if self.paused or not self._slots.may_take(self.lane) or not self._worth_it():
             self._backlog = True
             return ClaimReport(self.lane, 0, note="no free slot")
-        limits = self._limits()
-        room = self._slots.room(self.lane, limits)
-        rows = await self._claim_fairly(room)
+        free = self._free()
+        room = self._slots.room(self.lane, free)
+        with self._slots.promise(room, self._again):
+            rows = await self._claim_fairly(room)
+            jobs = [Job.of(row, len(rows)) for row in rows]
+            for job in jobs:
+                self._start(job)
         CLAIMS.labels(self.lane, "yes" if rows else "no").inc()
-        jobs = [Job.of(row, len(rows)) for row in rows]
-        for job in jobs:
-            self._start(job)
-        self._backlog = self._may_be_more(room, jobs, limits)
+        self._backlog = self._may_be_more(room, jobs, len(free))
         if jobs:
             CLAIM_JOBS.labels(self.lane).observe(len(jobs))
             QUEUED_SECONDS.labels(self.lane).observe(jobs[0].queued_ms / 1000)
@@ -175,16 +183,15 @@ class LaneClaimer:
         few = max(1, self._slots.by_lane[self.lane] // _REFILL)
         return insist or not self._backlog or self._slots.free(self.lane) >= min(few, self._slots.claim_limit)
 
-    def _may_be_more(self, room: Room, jobs: Sequence[Job], limits: Mapping[str, int]) -> bool:
+    def _may_be_more(self, room: Room, jobs: Sequence[Job], models: int) -> bool:
         """Tell whether a limit, and not the end of the queue, ended the claim."""
-        if len(jobs) >= room.most:
-            return True
-        taken: dict[str, int] = {}
-        for job in jobs:
-            taken[job.model] = taken.get(job.model, 0) + 1
-        if any(taken.get(model, 0) >= slots for model, slots in room.models.items()):
+        taken = Counter(job.model for job in jobs)
+        used_up = [model for model, count in taken.items() if count >= room.models.get(model, 0)]
+        if used_up:
+            self._short(used_up)
+        if used_up or len(jobs) >= room.most:
             return True
         if sum(job.body_bytes for job in jobs) * 2 > room.body_bytes:
             return True
         # A model without a free slot was not even asked for.
-        return len(room.models) < len(limits)
+        return len(room.models) < models

@@ -32,12 +32,19 @@ class DeltaStream:
         self.last_seq = job.event_seq
         self._announcer = announcer
         self._changed = changed
+        self._reset_at = job.event_seq
+        self._chunks: list[DeltaChunk] = []
         self._unstored: list[dict[str, Any]] = []
         self._unshown: list[dict[str, Any]] = []
 
     @property
     def streamed(self) -> bool:
-        """Whether any delta was told."""
+        """Whether readers have deltas that a new beginning would repeat."""
+        return self.last_seq > self._reset_at
+
+    @property
+    def told(self) -> bool:
+        """Whether this attempt told anything at all."""
         return self.last_seq > self.job.event_seq
 
     def add(self, delta: Delta) -> None:
@@ -53,17 +60,39 @@ class DeltaStream:
         self._unstored.append(data)
         self._changed(self)
 
+    def reset(self, reason: str) -> None:
+        """Tell readers to forget the deltas so far: the answer begins again, from another upstream.
+
+        Only the store is told: the live deltas that follow leave a gap where the reset is, which sends readers there.
+        """
+        if not self.streamed:
+            return
+        self._show()
+        self._cut()
+        self.last_seq += 1
+        self._reset_at = self.last_seq
+        data = orjson.dumps({"reason": reason}).decode()
+        self._chunks.append(DeltaChunk(self.job.id, self.job.lease_no, self.last_seq, self.last_seq, data, "job.reset"))
+        self._changed(self)
+
     def _show(self) -> None:
         shown, self._unshown = self._unshown, []
+        if not shown:
+            return
         self._announcer.deltas(self.job.id, self.last_seq - len(shown) + 1, shown)
 
-    def take_chunk(self) -> DeltaChunk | None:
-        """Return what has not been stored yet as one chunk."""
-        if not self._unstored:
-            return None
-        deltas, self._unstored = self._unstored, []
-        first = self.last_seq - len(deltas) + 1
-        return DeltaChunk(self.job.id, self.job.lease_no, first, self.last_seq, orjson.dumps(deltas).decode())
+    def take_chunks(self) -> list[DeltaChunk]:
+        """Return what has not been stored yet, in order."""
+        self._cut()
+        chunks, self._chunks = self._chunks, []
+        return chunks
+
+    def _cut(self) -> None:
+        if self._unstored:
+            deltas, self._unstored = self._unstored, []
+            first = self.last_seq - len(deltas) + 1
+            text = orjson.dumps(deltas).decode()
+            self._chunks.append(DeltaChunk(self.job.id, self.job.lease_no, first, self.last_seq, text))
 
 
 class DeltaWriter:
@@ -92,11 +121,11 @@ class DeltaWriter:
         self._changed[stream] = None
         self._wake.set()
 
-    async def settle(self, stream: DeltaStream) -> DeltaChunk | None:
+    async def settle(self, stream: DeltaStream) -> list[DeltaChunk]:
         """Return the rest of a stream that ends, once no earlier chunk of it is still on its way."""
         self._changed.pop(stream, None)
         async with self._writing:
-            return stream.take_chunk()
+            return stream.take_chunks()
 
     async def _run(self) -> None:
         while True:
@@ -108,7 +137,7 @@ class DeltaWriter:
     async def _flush(self) -> None:
         async with self._writing:
             streams, self._changed = list(self._changed), {}
-            chunks = [chunk for stream in streams if (chunk := stream.take_chunk()) is not None]
+            chunks = [chunk for stream in streams for chunk in stream.take_chunks()]
             while chunks:
                 try:
                     await store_deltas(self._engine, chunks)

@@ -19,7 +19,7 @@ import uvloop
 from sqlalchemy import Row
 
 from core.announce import Announcer, end_tasks, open_redis
-from core.catalog import load
+from core.catalog import LiveCatalog
 from core.database import connect
 from core.dispatch import Doorbell, publisher
 from core.presence import Presence
@@ -30,19 +30,18 @@ from policies.catalog import Catalog
 from workers.engine.attempt import Attempts
 from workers.engine.claims import ClaimReport, LaneClaimer
 from workers.engine.deltas import DeltaWriter
-from workers.engine.deployments import DeploymentStats
 from workers.engine.finisher import Finisher
 from workers.engine.flight import Flight
 from workers.engine.heartbeat import Heartbeat
+from workers.engine.lanes import LaneClasses
 from workers.engine.news import listen_for_news
+from workers.engine.plane import ModelPlane
 from workers.engine.slots import Slots
 from workers.engine.sweep import Sweep
 from workers.maintenance import Maintenance
-from workers.providers import open_providers, warm
 from workers.webhooks.claimer import WebhookClaimer
 
 _log = structlog.get_logger(__name__)
-_STRANGERS_AT_ONCE = 16
 _CLOSE_S = 2.0
 _LOOKING = 3
 
@@ -54,17 +53,20 @@ class Engine:
         self._settings = settings
         self._worker = worker
         self._webhooks = webhooks
-        self.catalog: Catalog = load(settings.catalog, settings.simulator_url)
+        self._live_catalog = LiveCatalog(settings.catalog, settings.simulator_url)
         self.lanes = tuple(lane for lane in worker.lanes if lane in JOB_LANES)
-        self._stats = DeploymentStats()
         self.presence = Presence("worker", worker.lanes, worker.lease_s)
-        self._strangers: frozenset[str] = frozenset()
         self._workers = 1
         self._stopping = False
         self._ready = threading.Event()
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._main, name="engine", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def catalog(self) -> Catalog:
+        """The catalog in force."""
+        return self._live_catalog.current
 
     # --- from Celery's threads ---
 
@@ -128,7 +130,6 @@ class Engine:
         worker, settings = self._worker, self._settings
         self._engine = connect(settings, "coatcheck_worker", pool_size=worker.database_pool, name="coatcheck-worker")
         self._redis = open_redis(settings.redis_url, settings.redis_timeout_s)
-        self._providers = open_providers()
         self._announcer = Announcer(self._redis)
         self._deltas = DeltaWriter(self._engine, worker.delta_flush_ms / 1000)
         self._doorbell = Doorbell(publisher(settings))
@@ -139,11 +140,14 @@ class Engine:
         self._finisher = Finisher(
             self._engine, self.presence.id, settings.public_url, most=worker.finish_max_jobs, announcer=self._announcer,
             done=lambda outcomes: self._flight.settle(outcomes),  # noqa: PLW0108 - made below
-            pushed=self._pushed,
+            work=self._has_work,
         )  # fmt: skip
+        self._plane = ModelPlane(self._live_catalog, self._redis, self.presence.id, lambda: self._workers, self._freed)
+        self._router = self._plane.router
+        self._classes = LaneClasses(self._slots, lambda: self.catalog.lane_targets)
         self._flight = Flight(
-            self._slots, Attempts(lambda: self.catalog, self._providers, self._stats), self._deltas, self._announcer,
-            submit=self._finisher.submit, freed=self._freed,
+            self._slots, Attempts(self._router, self._plane.providers), self._deltas, self._announcer,
+            submit=self._finisher.submit, freed=self._freed, ended=self._classes.ended,
         )  # fmt: skip
         self._claimers = {lane: self._claimer(lane) for lane in self.lanes}
         self._hooks = (
@@ -163,16 +167,19 @@ class Engine:
 
     def _claimer(self, lane: str) -> LaneClaimer:
         return LaneClaimer(
-            lane, self._slots, limits=self._limits, claim=self._claim_rows, start=self._flight.begin, ring=self._doorbell.ring
+            lane, self._slots, free=self._router.room, short=self._router.short_of, again=self._wake, claim=self._claim_rows,
+            start=self._flight.begin, ring=self._doorbell.ring,
         )  # fmt: skip
 
     async def _open(self) -> list[asyncio.Task[None]]:
         for part in (self._announcer, self._deltas, self._finisher, self._doorbell, self._heartbeat):
             part.start()
-        await warm(self._providers, self.catalog)
+        await self._plane.open()
         await asyncio.to_thread(self._heartbeat.first.wait, self._settings.database_connect_timeout_s)
         background = {f"claim-{lane}": claimer.run() for lane, claimer in self._claimers.items()}
         background["sweep"] = self._sweep.run()
+        background["lane-classes"] = self._classes.run()
+        background |= self._plane.parts()
         background["news"] = listen_for_news(self._redis, self._flight.abort, self._hint)
         if self._hooks is not None:
             background["webhooks"] = self._hooks.run()
@@ -187,8 +194,7 @@ class Engine:
         await end_tasks(background)
         for part in (self._deltas, self._finisher, self._announcer):
             await part.stop()
-        for provider in self._providers.values():
-            await provider.aclose()
+        await self._plane.close()
         await asyncio.to_thread(self._heartbeat.stop)
         await asyncio.to_thread(self._doorbell.stop)
         await self._redis.aclose()
@@ -213,13 +219,7 @@ class Engine:
         if not self._heartbeat.valid:
             # Claims under a lease that may have run out would be taken away again at once.
             return []
-        served = {deployment.model: deployment.name for deployment in self.catalog.deployments}
-        return await claim(self._engine, lane, self.presence.id, room, served)
-
-    def _limits(self) -> Mapping[str, int]:
-        known = {deployment.model: deployment.max_concurrency for deployment in self.catalog.deployments}
-        # Jobs whose model has left the catalog are claimed too: they fail with that reason instead of waiting for ever.
-        return dict.fromkeys(self._strangers, _STRANGERS_AT_ONCE) | known
+        return await claim(self._engine, lane, self.presence.id, room, self._router.served)
 
     def _hint(self, lane: str) -> None:
         """Follow a hint that reached every worker: with many of them only a few look, as all but one look in vain."""
@@ -228,7 +228,7 @@ class Engine:
 
     def _found(self, lanes: Mapping[str, frozenset[str]], workers: int) -> None:
         self._workers = workers
-        self._strangers = frozenset().union(*lanes.values()) - set(self.catalog.models)
+        self._router.waiting(frozenset().union(*lanes.values()))
         for lane in lanes:
             self._claimers[lane].wake(insist=True)
 
@@ -240,12 +240,12 @@ class Engine:
         elif lane == "maintenance" and self._maintenance is not None:
             self._maintenance.wake()
 
-    def _pushed(self) -> None:
-        """Webhooks are due: here if we send them, elsewhere by doorbell."""
-        if self._hooks is not None:
-            self._hooks.wake()
+    def _has_work(self, lane: str) -> None:
+        """A commit of ours gave a lane work: here if we serve it, elsewhere by doorbell."""
+        if self._hooks is not None if lane == "webhooks" else lane in self._claimers and not self._stopping:
+            self._wake(lane)
         else:
-            self._doorbell.ring("webhooks")
+            self._doorbell.ring(lane)
 
     def _freed(self) -> None:
         for claimer in self._claimers.values():
@@ -272,7 +272,7 @@ class Engine:
         return {
             "in_flight": self._slots.in_flight,
             "doorbell": self._doorbell.up,
-            "deployments": self._stats.report(),
+            "deployments": self._router.report(),
         }
 
     def _pause(self) -> None:

@@ -7,7 +7,7 @@ No attempt pays for a neighbour's row: a commit that fails for the data's sake i
 
 import asyncio
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 import orjson
@@ -31,7 +31,7 @@ class Outcome:
 
     job: Job
     move: Finish | Requeue
-    chunk: DeltaChunk | None = None
+    chunks: list[DeltaChunk] = field(default_factory=list)
 
 
 class Finisher:
@@ -44,7 +44,7 @@ class Finisher:
         most: most outcomes in one commit.
         announcer: tells waiters.
         done: called for every outcome once it is committed or dropped.
-        pushed: called when webhooks are due.
+        work: told of each lane that a commit gave work; ``webhooks`` when deliveries are due.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Finisher:
         most: int,
         announcer: Announcer,
         done: Callable[[Iterable[Outcome]], None],
-        pushed: Callable[[], None],
+        work: Callable[[str], None],
         committers: int = 2,
     ) -> None:
         self._engine = engine
@@ -65,7 +65,7 @@ class Finisher:
         self._most = most
         self._announcer = announcer
         self._done = done
-        self._pushed = pushed
+        self._work = work
         self._committers = committers
         self._pending: list[Outcome] = []
         self._wake = asyncio.Event()
@@ -118,7 +118,7 @@ class Finisher:
             self._process_id,
             [outcome.move for outcome in batch if isinstance(outcome.move, Finish)],
             [outcome.move for outcome in batch if isinstance(outcome.move, Requeue)],
-            [outcome.chunk for outcome in batch if outcome.chunk is not None],
+            [chunk for outcome in batch for chunk in outcome.chunks],
             self._public_url,
         )
 
@@ -128,7 +128,9 @@ class Finisher:
         # this one that came before a failure. Waiters should look either way.
         self._announcer.moved(outcome.job.id for outcome in batch)
         if committed.deliveries:
-            self._pushed()
+            self._work("webhooks")
+        for lane in committed.lanes:
+            self._work(lane)
         if len(moved) < len(batch):
             DROPPED.inc(len(batch) - len(moved))
             _log.info("outcomes_dropped", dropped=len(batch) - len(moved), of=len(batch))
@@ -142,7 +144,7 @@ class Finisher:
             return
         outcome = batch[0]
         _log.error("outcome_refused", job_id=str(outcome.job.id), error=type(error).__name__)
-        if isinstance(outcome.move, Finish) and outcome.move.status == "failed" and outcome.chunk is None:
+        if isinstance(outcome.move, Finish) and outcome.move.status == "failed" and not outcome.chunks:
             # Even the plainest failure is refused: leave the job to its lease.
             self._done(batch)
             return

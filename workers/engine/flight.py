@@ -10,7 +10,7 @@ import structlog
 
 from core import ids
 from core.announce import Announcer
-from core.store.work import DeltaChunk, Requeue
+from core.store.work import DeltaChunk, Finish, Requeue
 from core.telemetry.metrics import ATTEMPTS, IN_FLIGHT
 from workers.engine.attempt import Attempts
 from workers.engine.deltas import DeltaStream, DeltaWriter
@@ -38,6 +38,7 @@ class Flight:
         announcer: tells waiters.
         submit: takes an outcome for the next commit.
         freed: called after slots came free.
+        ended: told the jobs whose end is stored.
 
     Attributes:
         leases: the lease number of every job in this process. Other threads may copy it, nobody else changes it.
@@ -52,6 +53,7 @@ class Flight:
         *,
         submit: Callable[[Outcome], None],
         freed: Callable[[], None],
+        ended: Callable[[Job], None] = lambda _: None,
     ) -> None:
         self._slots = slots
         self._attempts = attempts
@@ -59,13 +61,15 @@ class Flight:
         self._announcer = announcer
         self._submit = submit
         self._freed = freed
+        self._ended = ended
         self._running: dict[UUID, _Running] = {}
         self._handing_back = False
         self.leases: dict[UUID, int] = {}
 
     def begin(self, job: Job) -> None:
         """Start an attempt at a job that was just claimed."""
-        self._slots.take(job.lane, job.model, job.tenant_id, job.body_bytes)
+        self._slots.take(job.lane, job.tenant_id, job.body_bytes)
+        self._attempts.router.expect(job.model)
         IN_FLIGHT.labels(job.lane).inc()
         stream = DeltaStream(job, self._announcer, self._deltas.note)
         self._running[job.id] = _Running(job, asyncio.create_task(self._run(job, stream)))
@@ -76,6 +80,8 @@ class Flight:
     def settle(self, outcomes: Iterable[Outcome]) -> None:
         """Count out jobs whose outcome is committed or dropped."""
         for outcome in outcomes:
+            if isinstance(outcome.move, Finish):
+                self._ended(outcome.job)
             self._leave(outcome.job)
         self._freed()
 
@@ -130,17 +136,17 @@ class Flight:
                 job.id, job.lease_no, "handed_back", "worker_stopping", stream.last_seq, reset=stream.streamed,
                 batch_size=job.batch_size,
             )  # fmt: skip
-        self._submit(Outcome(job, move, await self._last_chunk(stream)))
+        self._submit(Outcome(job, move, await self._last_chunks(stream)))
 
-    async def _last_chunk(self, stream: DeltaStream) -> DeltaChunk | None:
+    async def _last_chunks(self, stream: DeltaStream) -> list[DeltaChunk]:
         """The attempt is over: who cancels now comes too late, and the lease number tells what its outcome is worth."""
-        while stream.streamed:
+        while stream.told:
             with suppress(asyncio.CancelledError):
                 return await self._deltas.settle(stream)
-        return None
+        return []
 
     def _leave(self, job: Job) -> None:
-        self._slots.give_back(job.lane, job.model, job.tenant_id, job.body_bytes)
+        self._slots.give_back(job.lane, job.tenant_id, job.body_bytes)
         IN_FLIGHT.labels(job.lane).dec()
         current = self._running.get(job.id)
         # The same job may run here again by now, under a newer lease.

@@ -1,11 +1,13 @@
 """A claimed job, as the engine carries it."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Self
 from uuid import UUID
 
+import orjson
 from sqlalchemy import Row
 
 
@@ -14,6 +16,8 @@ class Job:
     """What an attempt needs to know.
 
     Attributes:
+        model: the one whose queue it stood in; the caller may have asked for another name.
+        route: what was decided when it was accepted, if anything was.
         body: JSON text.
         plain: nothing but the job's own row, events and attempts change when it ends.
         claimed_at: on this process's monotonic clock.
@@ -39,6 +43,7 @@ class Job:
     plain: bool
     request_id: str | None
     traceparent: str | None
+    route: Mapping[str, Any] | None = None
     claimed_at: float = field(default_factory=time.monotonic)
 
     @classmethod
@@ -48,7 +53,7 @@ class Job:
             id=row.id,
             tenant_id=row.tenant_id,
             endpoint=row.endpoint,
-            model=row.model,
+            model=row.route_model,
             lane=row.lane,
             body=row.body,
             stream=row.stream,
@@ -65,6 +70,7 @@ class Job:
             plain=not row.tied,
             request_id=row.request_id,
             traceparent=row.traceparent,
+            route=_decided(row),
         )
 
     @property
@@ -72,6 +78,16 @@ class Job:
         """Milliseconds from due to claimed, by the database's clock."""
         return (self.started_at - max(self.created_at, self.run_at)).total_seconds() * 1000
 
+    @property
+    def last(self) -> bool:
+        """Whether this attempt is the last one."""
+        return self.attempt >= self.max_attempts
+
     def running_ms(self) -> float:
         """Milliseconds since the claim, by this process's clock."""
         return (time.monotonic() - self.claimed_at) * 1000
+
+
+def _decided(row: Row[Any]) -> Mapping[str, Any] | None:
+    text = getattr(row, "route", None)
+    return orjson.loads(text) if isinstance(text, str) else text

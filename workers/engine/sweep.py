@@ -103,6 +103,7 @@ class Sweep:
                 return
             SWEPT.labels("expire").inc(len(ended.jobs))
             self._announcer.moved(ended.jobs)
+            self._spread(ended.lanes)
             self._pushed(ended.deliveries)
 
     async def _let_in(self) -> None:

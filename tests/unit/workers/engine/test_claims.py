@@ -41,12 +41,24 @@ class Desk:
         self.running: deque[Job] = deque()
         self.rooms: list[Room] = []
         self.rung = 0
+        self.short: list[str] = []
         self.error: Exception | None = None
         self.limits = limits or LIMITS
         self.slots = Slots(lanes, most=most, reserved=reserved, body_bytes=10_000, claim_limit=claim_limit)
         self.claimer = LaneClaimer(
-            "default", self.slots, limits=lambda: self.limits, claim=self._claim, start=self._start, ring=self._ring
+            "default",
+            self.slots,
+            free=self._free,
+            short=self.short.extend,
+            again=lambda _: None,
+            claim=self._claim,
+            start=self._start,
+            ring=self._ring,
         )
+
+    def _free(self) -> dict[str, int]:
+        held = [job.model for job in self.running]
+        return {model: limit - held.count(model) for model, limit in self.limits.items()}
 
     async def _claim(self, lane: str, room: Room) -> Sequence[Any]:
         assert lane == "default"
@@ -65,7 +77,7 @@ class Desk:
         return taken
 
     def _start(self, job: Job) -> None:
-        self.slots.take(job.lane, job.model, job.tenant_id, job.body_bytes)
+        self.slots.take(job.lane, job.tenant_id, job.body_bytes)
         self.running.append(job)
 
     def _ring(self, lane: str) -> None:
@@ -74,7 +86,7 @@ class Desk:
     def finish(self, count: int = 1) -> None:
         for _ in range(min(count, len(self.running))):
             job = self.running.popleft()
-            self.slots.give_back(job.lane, job.model, job.tenant_id, job.body_bytes)
+            self.slots.give_back(job.lane, job.tenant_id, job.body_bytes)
             self.claimer.slot_freed()
 
     @asynccontextmanager
@@ -135,7 +147,7 @@ async def test_a_saturated_model_is_claimed_again_when_a_slot_of_it_comes_free()
 async def test_a_lane_refills_its_reserved_slots_one_by_one_while_another_lane_holds_the_rest() -> None:
     async with Desk(most=64, claim_limit=64, lanes=("default", "bulk"), reserved=4).open() as desk:
         for _ in range(60):
-            desk.slots.take("bulk", "b", OTHER, 1)
+            desk.slots.take("bulk", OTHER, 1)
         desk.queue.extend(row() for _ in range(20))
         desk.claimer.wake()
         await settled()

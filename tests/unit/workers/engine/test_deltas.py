@@ -41,7 +41,7 @@ def test_stored_and_shown_deltas_carry_the_same_numbers(steps: list[str], first:
     async def work() -> None:
         shown = Shown()
         changed: list[DeltaStream] = []
-        chunks: list[DeltaChunk | None] = []
+        chunks: list[DeltaChunk] = []
         stream = DeltaStream(claimed_job(event_seq=first, stream=True, lease_no=4), shown, changed.append)  # type: ignore[arg-type]
         texts = []
         for number, step in enumerate(steps):
@@ -49,18 +49,18 @@ def test_stored_and_shown_deltas_carry_the_same_numbers(steps: list[str], first:
                 texts.append(f"text {number}")
                 stream.add(Delta(texts[-1], {"index": 0} if number % 3 == 0 else None))
             elif step == "flush":
-                chunks.append(stream.take_chunk())
+                chunks += stream.take_chunks()
             else:
                 await asyncio.sleep(0)
-        chunks.append(stream.take_chunk())
+        chunks += stream.take_chunks()
         await asyncio.sleep(0)
-        told = spread([chunk for chunk in chunks if chunk is not None])
+        told = spread(chunks)
         assert told == shown.deltas_shown
         assert [seq for seq, _ in told] == list(range(first + 1, first + 1 + len(texts)))
         assert [data["delta"] for _, data in told] == texts
         assert stream.last_seq == first + len(texts)
         assert stream.streamed == bool(texts)
-        assert {chunk.lease_no for chunk in chunks if chunk} <= {4}
+        assert {chunk.lease_no for chunk in chunks} <= {4}
         assert len(changed) == len(texts)
 
     asyncio.run(work())
@@ -79,7 +79,27 @@ async def test_deltas_of_one_read_go_out_as_one_message() -> None:
 
 async def test_nothing_new_is_no_chunk() -> None:
     stream = DeltaStream(claimed_job(stream=True), Shown(), lambda _: None)  # type: ignore[arg-type]
-    assert stream.take_chunk() is None
+    assert stream.take_chunks() == []
     stream.add(Delta("a", None))
-    assert stream.take_chunk() is not None
-    assert stream.take_chunk() is None
+    assert len(stream.take_chunks()) == 1
+    assert stream.take_chunks() == []
+
+
+async def test_a_reset_takes_a_number_of_its_own_between_the_deltas() -> None:
+    shown = Shown()
+    stream = DeltaStream(claimed_job(stream=True, event_seq=2), shown, lambda _: None)  # type: ignore[arg-type]
+    stream.reset("nothing was told yet")
+    assert (stream.last_seq, stream.told) == (2, False)
+    stream.add(Delta("a", None))
+    stream.add(Delta("b", None))
+    stream.reset("upstream_error")
+    assert (stream.streamed, stream.told) == (False, True)
+    stream.add(Delta("c", None))
+    await asyncio.sleep(0)
+    assert [(seq, data["delta"]) for seq, data in shown.deltas_shown] == [(3, "a"), (4, "b"), (6, "c")]
+    chunks = stream.take_chunks()
+    assert [(chunk.type, chunk.seq, chunk.last_seq) for chunk in chunks] == [
+        ("job.delta", 3, 4), ("job.reset", 5, 5), ("job.delta", 6, 6),
+    ]  # fmt: skip
+    assert orjson.loads(chunks[1].data) == {"reason": "upstream_error"}
+    assert stream.streamed

@@ -1,0 +1,193 @@
+"""When calls that share a few upstream slots should start, and how much each should take. Pure: the time is an argument.
+
+Starting everything as soon as a slot is free is best while there is little to do, and bad under load: calls that began together
+end together, and who comes in between waits for a whole call. Evenly spaced starts make that wait a call's time divided by the
+slots. A fixed size with a timer reaches the same, but only at the one load that it was tuned for.
+
+So the pacer learns what a call costs (a fixed part and a part for each item) and how many items come, works out how long calls
+will take at that rate, and hands out one start for each part of that time. It never holds anything back while no call is under
+way, and a crowd that comes at once is spread over the free slots. No quantity is set by hand but the constants below, which are
+ratios; `tests/unit/policies/test_pacing.py` has the traffic they were chosen with.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+# The rate of arrivals is an average over about so many seconds.
+_RATE_S: Final = 0.5
+# What was measured n calls ago counts 0.98**n.
+_KEPT: Final = 0.98
+# How strongly an even split between fixed part and items is believed before sizes have varied enough to tell them apart.
+_DOUBT: Final = 0.02
+# A call should not take so much more than its share of the items, or its slot comes free late and the spacing is lost.
+_EVEN: Final = 1.25
+# Making a call larger is nearly free until its items cost this part of the fixed time; no crowd is split finer.
+_FREE: Final = 0.25
+# So many times the items that should be waiting by now are a crowd that came at once.
+_CROWD: Final = 1.5
+# A crowd has arrived when nothing has come for this part of the spacing.
+_CALM: Final = 0.1
+# While most slots stay free, this many starts may follow each other without spacing.
+_STARTS: Final = 2.0
+_BUSIEST: Final = 0.95
+_SHORTEST_S: Final = 0.0001
+_SOONEST_S: Final = 0.001
+_TOLERANCE: Final = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How many items each call that should start now takes, and in how many seconds to ask again for the rest, if ever.
+
+    None means: when something arrives or ends.
+    """
+
+    sizes: tuple[int, ...]
+    again_in: float | None
+
+
+class Pacer:
+    """Paces the calls of one deployment in one process.
+
+    Attributes:
+        fixed_s: seconds that a call takes whatever is in it, as learned.
+        item_s: seconds that each item adds, as learned.
+    """
+
+    __slots__ = (
+        "_arrived_at",
+        "_calls",
+        "_items",
+        "_items2",
+        "_rate",
+        "_seconds",
+        "_starts",
+        "_starts_at",
+        "_work",
+        "fixed_s",
+        "item_s",
+    )
+
+    def __init__(self) -> None:
+        self.fixed_s = 0.0
+        self.item_s = 0.0
+        self._rate = 0.0
+        self._arrived_at: float | None = None
+        self._starts = 1.0
+        self._starts_at: float | None = None
+        # Decaying sums over finished calls: 1, n, t, n², n·t for n items in t seconds.
+        self._calls = self._items = self._seconds = self._items2 = self._work = 0.0
+
+    def arrived(self, now: float, items: int) -> None:
+        """Count arrivals. `now` is in seconds on a clock that never goes back."""
+        self._rate = self._rate_at(now) + items / _RATE_S
+        self._arrived_at = now
+
+    def finished(self, items: int, seconds: float) -> None:
+        """Learn from a call that was answered."""
+        self._calls = self._calls * _KEPT + 1
+        self._items = self._items * _KEPT + items
+        self._seconds = self._seconds * _KEPT + seconds
+        self._items2 = self._items2 * _KEPT + items * items
+        self._work = self._work * _KEPT + items * seconds
+        # A line through the points, pulled towards half fixed, half items: equal sizes alone cannot tell them apart.
+        mean = self._seconds / self._items
+        doubt = _DOUBT * self._items * self._items
+        slope = self._work * self._calls - self._items * self._seconds + doubt * mean / 2
+        spread = max(0.0, self._items2 * self._calls - self._items * self._items)
+        self.item_s = min(max(0.0, slope / (spread + doubt)), mean)
+        self.fixed_s = max(0.0, (self._seconds - self.item_s * self._items) / self._calls)
+
+    def expected_s(self, items: int) -> float:
+        """How long a call with so many items should take."""
+        return self.fixed_s + self.item_s * items
+
+    def plan(self, now: float, *, waiting: int, oldest: float, slots: int, ends: Sequence[float], most: int) -> Plan:
+        """Decide what starts now.
+
+        Args:
+            now: seconds on the clock of `arrived`.
+            waiting: items that wait; at least 1.
+            oldest: since when the first of them waits.
+            slots: how many calls may be under way at once; at least 1.
+            ends: for each call under way when it should end.
+            most: most items in a call.
+        """
+        free = slots - len(ends)
+        gap, share = self._spacing(now, slots, most)
+        self._refill(now, slots, gap)
+        if free <= 0:
+            return Plan((), None)
+        if not ends:
+            self._starts = max(self._starts, 1.0)
+        ready = self._starts >= 1 - _TOLERANCE
+        crowd = waiting >= _CROWD * share
+        calm_in = _CALM * gap - (now - (self._arrived_at or now))
+        late_in = oldest + gap - now
+        settled = not crowd or calm_in <= _TOLERANCE or late_in <= _TOLERANCE
+        sizes: list[int] = []
+        if not ends or (ready and settled) or (crowd and calm_in <= _TOLERANCE):
+            sizes = self._sizes(waiting, [0.0] * free + sorted(max(0.0, end - now) for end in ends), free, share, most)
+            self._starts = max(0.0, self._starts - len(sizes))
+        if sum(sizes) >= waiting or len(sizes) >= free:
+            return Plan(tuple(sizes), None)
+        next_in = (1 - self._starts) * gap
+        again = min(max(0.0, calm_in), max(next_in, late_in)) if crowd else next_in
+        return Plan(tuple(sizes), max(_SOONEST_S, again))
+
+    def _sizes(self, waiting: int, freed: Sequence[float], free: int, share: float, most: int) -> list[int]:
+        """Spread what waits: not finer than is worth while, nor so that a call ends later than if the next slots had helped.
+
+        `freed` says in how many seconds each slot comes free, in order; `free` of them are free now.
+        """
+        least = self._nearly_free(most)
+        calls = min(free, max(1, int(waiting / max(share, least))))
+        limit = min(most, max(math.ceil(_EVEN * share), math.ceil(least), self._level(waiting, freed)))
+        sizes, left = [], waiting
+        for rest in range(calls, 0, -1):
+            size = min(limit, math.ceil(left / rest), left)
+            if size:
+                sizes.append(size)
+            left -= size
+        return sizes
+
+    def _level(self, waiting: int, freed: Sequence[float]) -> int:
+        """How many items a slot that is free now gets when all slots share what waits and end together."""
+        if self.item_s <= 0:
+            return waiting
+        spent, level = 0.0, math.inf
+        for count, at in enumerate(freed, 1):
+            if at >= level:
+                break
+            spent += at
+            level = (spent + self.item_s * waiting) / count
+        return math.ceil(level / self.item_s - _TOLERANCE)
+
+    def _nearly_free(self, most: int) -> float:
+        return min(most, _FREE * self.fixed_s / self.item_s) if self.item_s > 0 else most
+
+    def _rate_at(self, now: float) -> float:
+        if self._arrived_at is None:
+            return 0.0
+        return self._rate * math.exp((self._arrived_at - now) / _RATE_S)
+
+    def _spacing(self, now: float, slots: int, most: int) -> tuple[float, float]:
+        """Seconds between starts that keep all slots evenly busy, and the items that come in that time."""
+        rate = self._rate_at(now)
+        # With all slots in use a call takes t = fixed + item x rate x t / slots.
+        load = min(_BUSIEST, self.item_s * rate / slots)
+        call_s = min(self.fixed_s / (1 - load), self.expected_s(most))
+        if self._calls:
+            # Calls that stay small, because what waits cannot share them, must not be spaced as if they were large.
+            call_s = min(call_s, self._seconds / self._calls)
+        gap = max(_SHORTEST_S, call_s / slots)
+        return gap, min(float(most), max(1.0, rate * gap))
+
+    def _refill(self, now: float, slots: int, gap: float) -> None:
+        busy = self._rate_at(now) * self.expected_s(1)
+        most = min(_STARTS, max(1.0, slots - busy))
+        elapsed = now - (self._starts_at if self._starts_at is not None else now)
+        self._starts = min(most, self._starts + elapsed / gap)
+        self._starts_at = now
