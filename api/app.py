@@ -8,7 +8,7 @@ from api.application import Application
 from api.observe import observe
 from api.openapi import add_docs
 from api.reference import options
-from api.routes import bulk, catalog, deployments, events, groups, jobs, operations, submit
+from api.routes import bulk, catalog, deployments, events, groups, jobs, operations, route, submit, usage
 from api.routes.webhook_operations import add_webhook_routes
 from api.services import running
 from core.settings import ApiSettings, Settings, WebhookSettings
@@ -28,6 +28,8 @@ HANDLERS: Final[dict[tuple[str, str], Callable[..., Any]]] = {
     ("POST", "/v1/groups/{id}/cancel"): groups.stop_group,
     ("GET", "/v1/models"): catalog.get_models,
     ("GET", "/v1/deployments"): deployments.get_deployments,
+    ("POST", "/v1/route"): route.show_route,
+    ("GET", "/v1/usage"): usage.get_usage,
     ("GET", "/"): operations.home,
     ("GET", "/healthz"): operations.healthz,
     ("GET", "/readyz"): operations.readyz,

@@ -11,7 +11,7 @@ from typing import Final
 
 from api.edge.head import Head
 from api.problems import Problem
-from api.rate import RateLimiter, rate_headers
+from api.rate import RateLimiter, Verdict, rate_headers
 from core.store.keys import KEY_PREFIX, ApiKey
 
 JOBS_WRITE: Final = "jobs:write"
@@ -65,7 +65,7 @@ class Authenticator:
         key = await self.identify(head)
         if scope not in key.scopes:
             raise Problem("missing_scope", f"This needs a key with the scope {scope}.")
-        if key.requests_per_minute is not None:
+        if key.requests_per_minute is not None or key.tenant_limits.requests_per_minute is not None:
             await self._count(head, key)
         return key
 
@@ -122,10 +122,21 @@ class Authenticator:
             self._known.popitem(last=False)
 
     async def _count(self, head: Head, key: ApiKey) -> None:
-        limit = key.requests_per_minute or 0
-        verdict = await self._limiter.count(key.id, limit)
-        head.tags.extend(rate_headers(limit, verdict))
-        if not verdict.accepted:
-            raise Problem(
-                "rate_limited", f"This key may make {limit} requests a minute.", retry_after_s=verdict.retry_s
-            )
+        # The key first: a key that knocks too often must not use up what the tenant's other keys may ask.
+        both = (
+            ("key", key.id, key.requests_per_minute),
+            ("tenant", key.tenant_id, key.tenant_limits.requests_per_minute),
+        )
+        tightest: tuple[int, Verdict] | None = None
+        for who, owner, limit in both:
+            if limit is None:
+                continue
+            verdict = await self._limiter.count(owner, limit)
+            if tightest is None or not verdict.accepted or verdict.remaining < tightest[1].remaining:
+                tightest = limit, verdict
+            if not verdict.accepted:
+                head.tags.extend(rate_headers(limit, verdict))
+                detail = f"This {who} may make {limit} requests a minute."
+                raise Problem("rate_limited", detail, retry_after_s=verdict.retry_s)
+        if tightest is not None:
+            head.tags.extend(rate_headers(*tightest))

@@ -7,9 +7,11 @@ from uuid import UUID
 
 import orjson
 
+from api import auto
 from api.problems import invalid
 from api.routing import Call
 from api.schemas.job_request import DEFAULT_TTL, JobRequest
+from api.screening import screened
 from core import ids
 from core.render import render_job
 from core.store.accept import NewJob
@@ -29,14 +31,31 @@ def _webhook(request: JobRequest, openings: Openings) -> str | None:
     return orjson.dumps(told).decode()
 
 
+def _routed(call: Call, request: JobRequest) -> tuple[str | None, dict[str, Any]]:
+    """Return the model whose queue the job joins, where that is not the one asked for, and what its route tells already."""
+    services, catalog = call.services, call.services.catalog
+    rules = screened(
+        catalog.screening.mode, request.endpoint, request.body, services.screens, request_id=call.head.request_id
+    )
+    route: dict[str, Any] = {"screening": rules} if rules else {}
+    asked = request.body["model"]
+    decision = auto.route(request.endpoint, request.body, catalog, services.ttft_s)
+    if decision is not None:
+        return decision.model, auto.as_route(decision) | route
+    model = catalog.resolve(asked)
+    return None if model == asked else model, route
+
+
 def new_job(call: Call, request: JobRequest, group: UUID | None = None) -> NewJob:
     """Return the job to store.
 
     Raises:
-        Problem: 422 for impossible times or a webhook URL that must not be called.
+        Problem: 422 for impossible times, a webhook URL that must not be called, a prompt that is screened out, or a request
+            that no model fits.
     """
     run_at, expires_at = request.times(datetime.now(UTC))
     body = request.body
+    route_model, route = _routed(call, request)
     return NewJob(
         id=ids.new_id(),
         tenant_id=call.key.tenant_id,
@@ -57,11 +76,16 @@ def new_job(call: Call, request: JobRequest, group: UUID | None = None) -> NewJo
         expires_at=expires_at,
         request_id=call.head.request_id,
         traceparent=call.head.traceparent,
+        route_model=route_model,
+        route=orjson.dumps(route).decode() if route else None,
+        key_id=call.key.id,
+        concurrency_key=request.concurrency_key,
+        concurrency_limit=request.concurrency_limit,
     )
 
 
 _FRESH: dict[str, Any] = dict.fromkeys(
-    ("started_at", "finished_at", "result", "error", "usage", "cost_usd", "route", "cache", "timing", "schedule_id")
+    ("started_at", "finished_at", "result", "error", "usage", "cost_usd", "cache", "timing", "schedule_id")
 )
 
 
@@ -73,6 +97,7 @@ def fresh_row(job: NewJob, created_at: datetime) -> Mapping[str, Any]:
         "status": "queued",
         "endpoint": job.endpoint,
         "model": job.model,
+        "route": job.route,
         "lane": job.lane,
         "priority": job.priority,
         "created_at": created_at,

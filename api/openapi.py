@@ -19,6 +19,7 @@ from api.routing import Call, PlainRoute, needs
 from api.schemas import answers
 from api.schemas.bodies import BODIES
 from api.schemas.job_request import JobRequest
+from api.schemas.route import Route, RouteRequest
 
 _ASSETS: Final = "/docs/assets"
 #: Swagger UI 5, which knows OpenAPI 3.1, as a plain package.
@@ -37,16 +38,16 @@ try *Submit a job* with one of its examples and *Get a job* with `wait=10`.
 
 **Errors** are `application/problem+json` with a stable `error.code`; OpenAI's SDKs read them as their own. Every answer carries
 `x-request-id`. 429 and 503 say in `Retry-After` and `retry-after-ms` when to come back, and tell the key's allowance in
-`x-ratelimit-{limit,remaining,reset}-{requests,tokens}`; 9007199254740991 there means that nothing is limited (tokens never
-are), or that the key could not be looked up.
+`x-ratelimit-{limit,remaining,reset}-{requests,tokens}`; 9007199254740991 there means that nothing is limited, or that the key
+could not be looked up.
 
 **HEAD** works wherever GET does and answers with the same headers.
 
 **Ids** start with what they name: `job_…`, `grp_…`, `we_…`. **Times** are ISO 8601 in UTC.
 """
 _SHOWN: Final[list[type[BaseModel]]] = [
-    answers.Job, answers.Group, answers.JobPage, answers.AttemptPage, answers.ModelPage, answers.DeploymentPage, answers.Home,
-    answers.Alive, answers.Ready, answers.Problem, answers.JobEnded, answers.GroupCompleted,
+    answers.Job, answers.Group, answers.JobPage, answers.AttemptPage, answers.ModelPage, answers.DeploymentPage, answers.UsageReport,
+    answers.Home, Route, answers.Alive, answers.Ready, answers.Problem, answers.JobEnded, answers.GroupCompleted,
 ]  # fmt: skip
 _USUAL: Final = (400, 500, 503)
 _KEYED: Final = (401, 403, 429)
@@ -73,16 +74,17 @@ def document(app: FastAPI) -> dict[str, Any]:
 
 
 def _schemas() -> dict[str, Any]:
-    inputs: list[type[BaseModel]] = [JobRequest, *BODIES.values()]
+    inputs: list[type[BaseModel]] = [JobRequest, RouteRequest, *BODIES.values()]
     modes: Any = [(model, "validation") for model in inputs] + [(model, "serialization") for model in _SHOWN]
     _, defined = models_json_schema(modes, ref_template=_REF)
     schemas: dict[str, Any] = defined["$defs"]
-    schemas["JobRequest"]["properties"]["body"] |= {
-        "type": "object",
-        "properties": {"model": {"type": "string", "minLength": 1}},
-        "required": ["model"],
-        "anyOf": [{"$ref": _REF.format(model=body.__name__)} for body in BODIES.values()],
-    }
+    for request in ("JobRequest", "RouteRequest"):
+        schemas[request]["properties"]["body"] |= {
+            "type": "object",
+            "properties": {"model": {"type": "string", "minLength": 1}},
+            "required": ["model"],
+            "anyOf": [{"$ref": _REF.format(model=body.__name__)} for body in BODIES.values()],
+        }
     return schemas
 
 

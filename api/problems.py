@@ -14,8 +14,8 @@ The tree, by status (`code` is stable, text may change):
     414  url_too_long
     415  unsupported_media_type · unsupported_encoding
     422  invalid_request · unknown_model · unsupported_endpoint · integer_too_large · idempotency_mismatch · original_deleted ·
-         webhook_url_refused · webhook_test_failed
-    429  rate_limited
+         webhook_url_refused · webhook_test_failed · no_model_fits · screened
+    429  rate_limited · too_many_jobs · budget_spent
     431  headers_too_large
     500  internal
     501  unsupported_transfer_encoding
@@ -70,7 +70,11 @@ KINDS: Final[dict[str, Kind]] = {
     "original_deleted": Kind(422, "What this idempotency key stands for was deleted"),
     "webhook_url_refused": Kind(422, "The webhook URL may not be used"),
     "webhook_test_failed": Kind(422, "The receiver did not accept the test webhook"),
+    "no_model_fits": Kind(422, "No model can serve this request"),
+    "screened": Kind(422, "The request was blocked by a screening rule"),
     "rate_limited": Kind(429, "Too many requests", "rate_limit_error"),
+    "too_many_jobs": Kind(429, "Too many jobs", "rate_limit_error"),
+    "budget_spent": Kind(429, "The budget is spent", "insufficient_quota"),
     "headers_too_large": Kind(431, "The request headers are too large"),
     "internal": Kind(500, "Internal error", "server_error"),
     "unsupported_transfer_encoding": Kind(501, "Only the transfer coding chunked is accepted", "server_error"),

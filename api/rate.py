@@ -1,4 +1,4 @@
-"""Requests per minute and key: counted in Redis, and by each process for itself while Redis is away."""
+"""Requests per minute of keys and tenants: counted in Redis, and by each process for itself while Redis is away."""
 
 import asyncio
 import time
@@ -47,7 +47,7 @@ class Verdict:
 
 
 def rate_headers(limit: int, verdict: Verdict) -> list[tuple[bytes, bytes]]:
-    """Return the headers that tell of a key's limit per minute. Keys have no limit of tokens."""
+    """Return the headers that tell of a limit of requests; where tokens are limited too, a submission says so (`api.limits`)."""
     full_again = verdict.retry_s if not verdict.accepted else 60.0
     return [
         (b"x-ratelimit-limit-requests", b"%d" % limit),
@@ -94,7 +94,7 @@ class RateLimiter:
         self._away_until = 0.0
 
     async def count(self, key: UUID, limit: int) -> Verdict:
-        """Count one request of `key` against `limit` per minute."""
+        """Count one request of `key`, a key or a tenant, against `limit` per minute."""
         if self._script is None or time.monotonic() < self._away_until:
             return self._local.count(key, limit)
         try:

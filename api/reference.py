@@ -6,6 +6,7 @@ from pydantic import BaseModel
 
 from api.lookup import DEFAULT_LIMIT, MAX_LIMIT
 from api.schemas import answers as a
+from api.schemas import route as r
 from api.schemas.job_request import ENDPOINTS, JobRequest
 from core import ids
 from core.lifecycle import Status
@@ -114,6 +115,21 @@ _BULK_BODY: Final = {
             "example": [_EXAMPLES["embedding"]["value"], _EXAMPLES["chat"]["value"]],
         },
         "application/x-ndjson": {"schema": {**_TEXT, "description": "One job request on each line."}},
+    },
+}
+_ROUTE_BODY: Final = {
+    "required": True,
+    "content": {
+        "application/json": {
+            "schema": _ref(r.RouteRequest),
+            "example": {
+                "endpoint": "/v1/chat/completions",
+                "body": {
+                    "model": "auto",
+                    "messages": [{"role": "user", "content": "Prove that sqrt(2) + sqrt(3) is irrational."}],
+                },
+            },
+        }
     },
 }
 _STREAM: Final = {
@@ -251,6 +267,30 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         [],
         None,
         {200: _answer("The deployments.", a.DeploymentPage)},
+        (422,),
+    ),
+    ("POST", "/v1/route"): (
+        "Ask for a route",
+        ("Which model a request would get, and why, without running it. With `body.model` `auto`, `auto:cheap`, `auto:fast` or "
+        "`auto:best` a small classifier judges how demanding the prompt is, and the catalog's `[auto]` maps that to models."),
+        [],
+        _ROUTE_BODY,
+        {200: _answer("The model, and all that were considered.", r.Route)},
+        (422,),
+    ),
+    ("GET", "/v1/usage"): (
+        "Read usage",
+        ("What your jobs used and what it cost, summed over UTC days. `cost_usd` leaves out jobs whose price is not known; "
+        "`unpriced_jobs` says how many."),
+        [
+            _query("from", {"type": "string", "format": "date"}, "The first day; 30 days in all unless given."),
+            _query("to", {"type": "string", "format": "date"}, "The last day; today unless given."),
+            _query("group_by", {"type": "string", "default": "day,model"}, "Some of day, key, model, endpoint, lane."),
+            _query("key_id", _id(ids.KEY), "Only of this key."),
+            _query("model", _TEXT, "Only of this model."),
+        ],
+        None,
+        {200: _answer("The sums.", a.UsageReport)},
         (422,),
     ),
     ("GET", "/"): ("Start", "Where things are.", [], None, {200: _answer("The addresses.", a.Home)}, ()),

@@ -1,8 +1,9 @@
 """Tenants and keys in the database, for the command line."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select
@@ -13,6 +14,7 @@ from core.database import connect
 from core.secrets import TENANT_WEBHOOK, SecretBox, SecretUnreadable
 from core.settings import Settings
 from core.store.keys import revoke_key
+from core.store.tenants import set_tenant
 from core.tables import api_keys, tenants
 
 
@@ -48,7 +50,7 @@ async def webhook_secret(engine: AsyncEngine, box: SecretBox, tenant: str) -> st
 
 @dataclass(frozen=True, slots=True)
 class Revocation:
-    """Whether there was such a key, and whether the APIs were told; else they find out within 30 seconds."""
+    """Whether there was such a key or tenant, and whether the APIs were told; else they find out within 30 seconds."""
 
     found: bool
     announced: bool
@@ -62,11 +64,25 @@ async def revoke(settings: Settings, key_id: UUID) -> Revocation:
         async with engine.connect() as connection:
             query = select(api_keys.c.token_hash).where(api_keys.c.id == key_id)
             token_hash = (await connection.execute(query)).scalar_one()
+    return Revocation(found=True, announced=await _announce(settings, [token_hash]))
+
+
+async def change_tenant(settings: Settings, name: str, changes: Mapping[str, Any]) -> Revocation:
+    """Change a tenant's weight and limits and tell all APIs to look up its keys anew."""
+    async with owner_engine(settings) as engine:
+        hashes = await set_tenant(engine, name, changes)
+    if hashes is None:
+        return Revocation(found=False, announced=False)
+    return Revocation(found=True, announced=await _announce(settings, hashes))
+
+
+async def _announce(settings: Settings, hashes: Sequence[bytes]) -> bool:
     redis = open_redis(settings.redis_url, settings.redis_timeout_s)
     try:
-        await redis.publish(KEYS, token_hash)
+        for token_hash in hashes:
+            await redis.publish(KEYS, token_hash)
     except REDIS_ERRORS:
-        return Revocation(found=True, announced=False)
+        return False
     finally:
         await redis.aclose()
-    return Revocation(found=True, announced=True)
+    return True

@@ -13,6 +13,7 @@ from api import idempotency
 from api.answers import Answer
 from api.auth import JOBS_WRITE
 from api.edge.body import check_length, check_media, chunks, read, size
+from api.limits import places
 from api.new_job import new_job
 from api.observe import accepted_jobs
 from api.problems import Fault, Problem
@@ -47,7 +48,7 @@ class _Batch:
         """Check one item; let other requests go on now and then."""
         index = self._next()
         try:
-            request, _ = check(item, self.call.services.catalog)
+            request = check(item, self.call.services.catalog)
             self.jobs.append(new_job(self.call, request, self.group))
             self.digest.update(orjson.dumps(item, option=orjson.OPT_SORT_KEYS) + b"\n")
         except Problem as problem:
@@ -152,15 +153,19 @@ async def submit_bulk(call: Call) -> Answer:
     async with services.bulk_turn if large else nullcontext():
         batch = await _read_batch(call)
         batch.verdict()
+        room = places(services.accounts, call.key, call.head, batch.group.hex, batch.jobs)
         with idempotency.accepting(call, key):
-            accepted = await accept_group(
-                services.engine,
-                call.key.tenant_id,
-                batch.group,
-                batch.jobs,
-                idempotency_key=key,
-                fingerprint=batch.digest.digest(),
-            )
+            async with room as taken:
+                accepted = await accept_group(
+                    services.engine,
+                    call.key.tenant_id,
+                    batch.group,
+                    batch.jobs,
+                    idempotency_key=key,
+                    fingerprint=batch.digest.digest(),
+                )
+                if not accepted.conflict and accepted.original is None:
+                    taken.keep()
     if accepted.conflict:
         raise idempotency.mismatch()
     group = accepted.original or batch.group

@@ -14,6 +14,8 @@ Report = Mapping[str, Any]
 
 _LATENCIES: Final = ("ttft_ms", "itl_ms", "total_ms")
 _SHARES: Final = ("p50", "p95", "p99")
+#: From the most careful to the least.
+_BREAKER: Final = ("open", "half_open", "closed")
 #: One failed call may be chance; so many in a row, and no answer since, are not.
 _FAILING: Final = 3
 _WINDOW: Final = 256
@@ -40,10 +42,14 @@ def deployment_as_json(deployment: Deployment, workers: Sequence[Mapping[str, ob
         "max_concurrency": deployment.max_concurrency,
         "workers": len(workers),
         "health": _health(reports),
-        "breaker": None,
+        **_breaker(reports),
         "in_flight": _sum(reports, "in_flight"),
+        "limit": min((limit for report in reports if (limit := _number(report, "limit")) > 0), default=None),
+        "allotted": _sum(reports, "allotment"),
         "calls": _sum(reports, "calls"),
         "errors": _sum(reports, "errors"),
+        "hedges": _sum(reports, "hedges"),
+        "cold_start_ms": _slowest(reports, "cold_start_ms"),
         "latency": {measure: _percentiles(reports, measure) for measure in _LATENCIES},
         "tokens_per_s": _percentiles(reports, "tokens_per_s"),
     }
@@ -74,6 +80,20 @@ def _health(reports: Sequence[Report]) -> str:
         return "unknown"
     in_a_row = [_number(report, "failing_in_a_row") for report in seen]
     return "failing" if min(in_a_row) > 0 and sum(in_a_row) >= _FAILING else "ok"
+
+
+def _breaker(reports: Sequence[Report]) -> dict[str, str | None]:
+    """Return what most of a caution the workers show: they tell each other, so they differ for a moment only."""
+    shown = [found for report in reports if isinstance(found := report.get("breaker"), dict)]
+    for state in _BREAKER:
+        reasons = [told.get("reason") for told in shown if told.get("state") == state]
+        if reasons:
+            return {"breaker": state, "breaker_reason": next((text for text in reasons if isinstance(text, str)), None)}
+    return {"breaker": None, "breaker_reason": None}
+
+
+def _slowest(reports: Sequence[Report], name: str) -> float | None:
+    return max((float(value) for report in reports if isinstance(value := report.get(name), int | float)), default=None)
 
 
 def _percentiles(reports: Sequence[Report], measure: str) -> dict[str, float | None]:

@@ -48,4 +48,7 @@ async def stop_group(call: Call) -> Answer:
     services.announcer.moved(cancelled.ended.jobs)
     if cancelled.ended.deliveries:
         services.doorbell.ring("webhooks")
+    for lane in cancelled.ended.lanes:
+        services.announcer.work(lane)
+        services.doorbell.ring(lane)
     return await group_answer(call, group)

@@ -148,6 +148,9 @@ async def cancel_job(call: Call) -> Answer:
     services.announcer.moved(cancelled.ended.jobs)
     if cancelled.ended.deliveries:
         services.doorbell.ring("webhooks")
+    for lane in cancelled.ended.lanes:
+        services.announcer.work(lane)
+        services.doorbell.ring(lane)
     return Answer(200, rendered(await _job(call, job), services.public_url))
 
 

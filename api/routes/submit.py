@@ -6,6 +6,7 @@ from uuid import UUID
 from api import idempotency
 from api.answers import Answer
 from api.auth import JOBS_WRITE
+from api.limits import place
 from api.new_job import fresh_row, new_job, rendered
 from api.observe import accepted_jobs
 from api.routing import Call, needs
@@ -27,14 +28,18 @@ async def submit(call: Call) -> Answer:
     key = idempotency.key_of(call)
     wait_s = preferred_wait(call)
     payload = await call.json()
-    request, _ = check(payload, services.catalog)
+    request = check(payload, services.catalog)
     job = new_job(call, request)
     if key is not None:
         job.idempotency_key, job.fingerprint = key, idempotency.fingerprint("job", payload)
     # Watching starts before the commit, so that even the fastest end is not missed.
     with services.hub.watch(job.tenant_id, job.id) if wait_s else nullcontext() as watch:
+        room = place(services.accounts, services.catalog, call.key, call.head, job, request.body)
         with idempotency.accepting(call, key):
-            accepted = await services.committer.submit(job)
+            async with room as taken:
+                accepted = await services.committer.submit(job)
+                if accepted.created_at is not None:
+                    taken.keep()
         if accepted.created_at is None:
             return await _replay(call, accepted, wait_s)
         accepted_jobs(job.lane).inc()

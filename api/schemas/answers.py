@@ -111,7 +111,8 @@ class Group(_Answer):
     created_at: datetime
     finished_at: datetime | None
     usage: Usage | None
-    cost_usd: str | None
+    cost_usd: str | None = Field(description="The sum of the costs that are known; null when none is.")
+    unpriced_jobs: int = Field(description="Jobs that were answered and whose cost nobody knows.")
 
 
 class Attempt(_Answer):
@@ -128,6 +129,31 @@ class Attempt(_Answer):
     batch_size: int | None
     usage: Usage | None
     cost_usd: str | None
+
+
+class UsageRow(_Answer):
+    """What finished jobs used. The members that `group_by` names come first: day, key_id, model, endpoint, lane."""
+
+    jobs: int
+    failed: int
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int
+    total_tokens: int
+    saved_tokens: int = Field(description="By token thrift and caches, where jobs tell of it.")
+    cost_usd: str | None = Field(description="Of the jobs with a known price; null when there are none.")
+    unpriced_jobs: int = Field(description="Jobs that succeeded and whose price is not known.")
+
+
+class UsageReport(_Answer):
+    """What the tenant used, by UTC days of the jobs' ends."""
+
+    object: Literal["usage"]
+    from_: str = Field(alias="from", examples=["2026-11-01"])
+    to: str = Field(examples=["2026-11-30"])
+    group_by: list[Literal["day", "key", "model", "endpoint", "lane"]]
+    data: list[UsageRow]
+    total: UsageRow | None = Field(description="All rows together; null when there are none.")
 
 
 class Percentiles(BaseModel):
@@ -170,10 +196,19 @@ class Deployment(_Answer):
     health: Literal["unknown", "ok", "failing"] = Field(
         description="`unknown` until a living worker has called it, `failing` when its last calls, three or more, all failed."
     )
-    breaker: str | None = Field(description="Null: there are no circuit breakers yet.")
-    in_flight: int = Field(description="Calls under way.")
+    breaker: Literal["closed", "half_open", "open"] | None = Field(
+        description="`open`: it is left alone for a while, `half_open`: a few calls probe it. Null until a worker knows it."
+    )
+    breaker_reason: str | None = Field(description="Why it is not closed.")
+    in_flight: int = Field(description="Jobs under way there.")
+    limit: int | None = Field(description="Calls at once of all workers, as adapted to what it bears.")
+    allotted: int = Field(description="Calls at once that the workers may make now, all together.")
     calls: int = Field(description="Since the living workers started.")
     errors: int = Field(description="Of these, failures that speak against the deployment.")
+    hedges: int = Field(description="Of these, second requests for calls that took long elsewhere.")
+    cold_start_ms: float | None = Field(
+        description="What a call takes to its first token, or in all, that has to open a connection; loading a local model."
+    )
     latency: Latency
     tokens_per_s: Percentiles
 

@@ -4,13 +4,22 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+)
 from pydantic_core import PydanticCustomError
 
 from api.problems import Fault, Problem, invalid, invalid_fields
 from api.schemas.bodies import BODIES
 from api.schemas.wording import faults_of
-from policies.catalog import Catalog, Deployment
+from policies.auto import is_auto
+from policies.catalog import Catalog
 
 Endpoint = Literal[
     "/v1/chat/completions", "/v1/responses", "/v1/embeddings", "/v1/completions", "/v1/moderations", "/v1/rerank"
@@ -107,6 +116,15 @@ class JobRequest(_Strict):
     cache: CacheOptions | None = None
     webhook: JobWebhook | None = None
     metadata: Metadata | None = Field(None, description="Your own labels: returned, and filterable in lists.")
+    concurrency_key: str | None = Field(
+        None,
+        min_length=1,
+        max_length=255,
+        description="At most concurrency_limit of your jobs with this key are let into the queue at once; the others wait.",
+    )
+    concurrency_limit: int | None = Field(
+        None, ge=1, le=10_000, description="Of the key; where jobs name different ones, the newest job's holds."
+    )
 
     def times(self, now: datetime) -> tuple[datetime | None, datetime | None]:
         """Return (run_at, expires_at) for a job accepted at `now`; None leaves a time to the database's own clock.
@@ -134,8 +152,8 @@ class JobRequest(_Strict):
         return run_at, expires_at
 
 
-def check(value: Any, catalog: Catalog) -> tuple[JobRequest, Deployment]:
-    """Return the checked request and the deployment that will serve it.
+def check(value: Any, catalog: Catalog) -> JobRequest:
+    """Return the checked request. Whether any model fits `auto` is decided when the job is routed.
 
     Raises:
         Problem: 422 that names every field at fault, or 409 for `cache.mode: only`.
@@ -148,23 +166,27 @@ def check(value: Any, catalog: Catalog) -> tuple[JobRequest, Deployment]:
         request = JobRequest.model_validate(value)
     except ValidationError as error:
         raise invalid_fields(faults_of(error)) from None
+    if (request.concurrency_key is None) != (request.concurrency_limit is None):
+        missing = "key" if request.concurrency_key is None else "limit"
+        raise invalid(f"/concurrency_{missing}", "concurrency_key and concurrency_limit come together.")
     try:
         BODIES[request.endpoint].model_validate(request.body)
     except ValidationError as error:
         raise invalid_fields(faults_of(error, "/body")) from None
-    deployment = _served(request, catalog)
+    _check_model(request, catalog)
     if request.cache is not None and request.cache.mode == "only":
         raise Problem("cache_miss")
-    return request, deployment
+    return request
 
 
-def _served(request: JobRequest, catalog: Catalog) -> Deployment:
+def _check_model(request: JobRequest, catalog: Catalog) -> None:
     model: str = request.body["model"]
-    deployment = catalog.deployment_for(model)
-    if deployment is None:
+    deployments = catalog.deployments_for(model)
+    if not deployments and is_auto(model):
+        return
+    if not deployments:
         detail = f"There is no model {model!r}; GET /v1/models lists those there are."
         raise Problem("unknown_model", detail, param="body.model", errors=[Fault("/body/model", detail)])
-    if request.endpoint not in deployment.endpoints:
+    if not any(deployment.serves(request.endpoint) for deployment in deployments):
         detail = f"The model {model!r} does not serve {request.endpoint}."
         raise Problem("unsupported_endpoint", detail, param="endpoint", errors=[Fault("/endpoint", detail)])
-    return deployment

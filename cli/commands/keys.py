@@ -9,6 +9,7 @@ import click
 
 from cli.database import on_database
 from cli.errors import CliError
+from cli.limits import given_limits, in_words, limit_options, told_limits
 from cli.target import database_options, database_settings
 
 
@@ -23,21 +24,26 @@ def keys() -> None:
 @keys.command()
 @click.option("--tenant", required=True, metavar="NAME", help="Who the key is for; made by itself if it is new.")
 @click.option("--scopes", default="jobs:write,jobs:read", show_default=True, help="Of jobs:write, jobs:read and admin.")
-@click.option("--rpm", type=click.IntRange(1), help="Most requests a minute.  [default: no limit]")
+@limit_options
 @click.option("--json", "as_json", is_flag=True, help="Print {id, key, tenant, scopes, webhook_secret}.")
 @database_options
-def create(tenant: str, scopes: str, rpm: int | None, as_json: bool, data_dir: Path | None) -> None:
-    """Make a key. It is shown once: only its hash is stored."""
+def create(tenant: str, scopes: str, as_json: bool, data_dir: Path | None, **options: Any) -> None:
+    """Make a key. It is shown once: only its hash is stored.
+
+    Limits are for this key, none unless given; `tenants set` limits all of a tenant's keys together.
+    """
     from cli.records import owner_engine, secret_box
     from core import ids
     from core.store.keys import NewKey, create_key
+    from policies.limits import Limits
 
     settings = database_settings(data_dir)
+    limits = Limits(**given_limits(options))
     names = tuple(part.strip() for part in scopes.replace(" ", ",").split(",") if part.strip())
 
     async def work() -> NewKey:
         async with owner_engine(settings) as engine:
-            return await create_key(engine, secret_box(settings), tenant, names, rpm)
+            return await create_key(engine, secret_box(settings), tenant, names, limits.requests_per_minute, limits)
 
     made = on_database(work())
     told: dict[str, Any] = {
@@ -78,7 +84,7 @@ def list_(as_json: bool, data_dir: Path | None) -> None:
             "tenant": key.tenant,
             "prefix": key.prefix,
             "scopes": list(key.scopes),
-            "requests_per_minute": key.requests_per_minute,
+            **told_limits(key.limits),
             "created_at": _moment(key.created_at),
             "revoked_at": _moment(key.revoked_at),
         }
@@ -94,10 +100,11 @@ def list_(as_json: bool, data_dir: Path | None) -> None:
         "tenant": "tenant",
         "key begins": "prefix",
         "scopes": "scopes",
-        "a minute": "requests_per_minute",
+        "limits": "limits",
         "created": "created_at",
         "revoked": "revoked_at",
     }
+    rows = [row | {"limits": in_words(row)} for row in rows]
     print_table(rows, columns, empty="there are no keys yet: `coatcheck keys create --tenant NAME` makes one")
 
 

@@ -40,6 +40,7 @@ HOOK = "https://example.com/hook"
 ROLE, CONTENT = "/body/messages/0/role", "/body/messages/0/content"
 DOCS, QUERY = "/body/documents", "/body/query"
 FIRST_EVENT, HEADERS = "/webhook/events/0", "/webhook/headers"
+CONCURRENCY_KEY, LIMIT = "/concurrency_key", "/concurrency_limit"
 BORN = {"url": HOOK, "events": ["job.born"]}
 OWN_HEADERS = {"url": HOOK, "headers": {"a": "b\r\nc: d"}}
 ROWS: list[tuple[str, Any, str, str]] = [
@@ -124,7 +125,12 @@ ROWS: list[tuple[str, Any, str, str]] = [
     ("a webhook with headers of its own", job_request(webhook=OWN_HEADERS), "invalid_request", HEADERS),
     ("a webhook without a URL", job_request(webhook={}), "invalid_request", "/webhook/url"),
     ("a webhook URL of 3 kB", job_request(webhook={"url": HOOK + "x" * 3000}), "invalid_request", "/webhook/url"),
-    ("a concurrency key, which is not there yet", job_request(concurrency_key="a"), "invalid_request", "/concurrency_key"),
+    ("a concurrency key without a limit", job_request(concurrency_key="a"), "invalid_request", "/concurrency_limit"),
+    ("a concurrency limit without a key", job_request(concurrency_limit=1), "invalid_request", "/concurrency_key"),
+    ("an empty concurrency key", job_request(concurrency_key="", concurrency_limit=1), "invalid_request", CONCURRENCY_KEY),
+    ("a long concurrency key", job_request(concurrency_key="x" * 256, concurrency_limit=1), "invalid_request", CONCURRENCY_KEY),
+    ("a concurrency limit of 0", job_request(concurrency_key="a", concurrency_limit=0), "invalid_request", LIMIT),
+    ("a concurrency limit of 10,001", job_request(concurrency_key="a", concurrency_limit=10_001), "invalid_request", LIMIT),
     ("an unknown cache mode", job_request(cache={"mode": "always"}), "invalid_request", "/cache/mode"),
     *(
         (f"the webhook URL {url}", job_request(webhook={"url": url}), "webhook_url_refused", "/webhook/url")

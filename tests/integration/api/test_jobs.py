@@ -41,6 +41,18 @@ async def test_an_accepted_job_is_stored_and_looks_like_its_schema(caller: Calle
     assert read == {**job, "queue_position": 1}
 
 
+async def test_a_job_beyond_the_limit_of_its_key_is_accepted_and_waits_behind_the_key(
+    caller: Caller, store: Store
+) -> None:
+    request = job_request(concurrency_key="user-1", concurrency_limit=1)
+    first, second = [await caller.post("/v1/jobs", 202, request) for _ in range(2)]
+    assert (await caller.get(f"/v1/jobs/{second['id']}"))["queue_position"] == 2
+    assert await store.places(as_uuid(second)) == ["held_back"]
+    cancelled = await caller.post(f"/v1/jobs/{first['id']}/cancel", 200)
+    assert cancelled["status"] == "cancelled"
+    assert await store.places(as_uuid(second)) == ["ready"]
+
+
 async def test_unknown_members_of_the_body_pass_through_to_the_letter(caller: Caller, store: Store) -> None:
     text = 'e\u0301 \u202e {{x}} %s <b> "\n" \U0001f600 \ufdd0'
     request = job_request(text)

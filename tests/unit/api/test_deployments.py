@@ -23,7 +23,13 @@ JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 5) | st.text(max_size=3),
     lambda inner: (
         st.lists(inner, max_size=2)
-        | st.dictionaries(st.sampled_from(["calls", "errors", "ttft_ms", "p50", "in_flight"]), inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(
+                ["calls", "errors", "ttft_ms", "p50", "in_flight", "breaker", "state", "limit", "cold_start_ms"]
+            ),
+            inner,
+            max_size=4,
+        )
     ),
     max_leaves=8,
 )
@@ -58,3 +64,17 @@ def test_percentiles_of_several_workers_are_weighted_by_their_answers() -> None:
 )
 def test_a_deployment_is_failing_when_the_last_calls_of_all_its_callers_failed(reports: list[Any], health: str) -> None:
     assert told(*reports)["health"] == health
+
+
+def test_the_most_careful_worker_says_how_the_breaker_stands() -> None:
+    closed = {"breaker": {"state": "closed", "reason": None}}
+    opened = {"breaker": {"state": "open", "reason": "5 failures in a row"}}
+    assert told()["breaker"] is None
+    assert told(closed, closed)["breaker"] == "closed"
+    shown = told(closed, opened)
+    assert (shown["breaker"], shown["breaker_reason"]) == ("open", "5 failures in a row")
+
+
+def test_what_the_workers_may_use_is_added_up() -> None:
+    shown = told({"limit": 10, "allotment": 4, "in_flight": 3}, {"limit": 10, "allotment": 6, "in_flight": 2})
+    assert (shown["limit"], shown["allotted"], shown["in_flight"]) == (10, 10, 5)
