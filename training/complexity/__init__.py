@@ -1,0 +1,1 @@
+"""How hard is a prompt? Labelled prompts, and the program that learns from them."""
