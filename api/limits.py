@@ -15,14 +15,12 @@ from typing import Any, Final, Self
 from api.edge.head import Head
 from api.problems import Problem
 from api.rate import NO_LIMITS
-from core.limits import Accounts
+from core.limits import Accounts, expected
 from core.store.accept import NewJob
 from core.store.keys import ApiKey
-from core.tokens import input_tokens
 from policies.catalog import Catalog
-from policies.costs import estimate, nano_usd
+from policies.costs import nano_usd
 from policies.limits import MONEY, Account, Kind, Taken, accounts, renews_in_s
-from policies.tokens import output_limit
 
 INTERACTIVE: Final = "interactive"
 _AGAIN_S: Final = 1.0
@@ -107,19 +105,6 @@ def places(
     if now:
         wanted[Kind.OPEN] = now
     return Place(ledger, key, head, group, wanted)
-
-
-def expected(catalog: Catalog, model: str, endpoint: str, body: Mapping[str, Any]) -> tuple[int, Decimal | None]:
-    """Return the most tokens that a request is expected to take, and the most USD on any deployment of its model."""
-    deployments = catalog.deployments_for(catalog.resolve(model))
-    upstream = deployments[0].upstream_model or model if deployments else model
-    given = input_tokens(upstream, endpoint, body)
-    ceilings = [each.max_output_tokens for each in deployments if each.max_output_tokens is not None]
-    answer = output_limit(
-        endpoint, body, ceiling=max(ceilings) if len(ceilings) == len(deployments) and ceilings else None
-    )
-    costs = [cost for each in deployments if (cost := estimate(each.price, given, answer)) is not None]
-    return max(1, given + answer), max(costs, default=None)
 
 
 def _tell(head: Head, wanted: Sequence[Account], taken: Taken) -> None:

@@ -46,8 +46,9 @@ could not be looked up.
 **Ids** start with what they name: `job_…`, `grp_…`, `we_…`. **Times** are ISO 8601 in UTC.
 """
 _SHOWN: Final[list[type[BaseModel]]] = [
-    answers.Job, answers.Group, answers.JobPage, answers.AttemptPage, answers.ModelPage, answers.DeploymentPage, answers.UsageReport,
-    answers.Home, Route, answers.Alive, answers.Ready, answers.Problem, answers.JobEnded, answers.GroupCompleted,
+    answers.Job, answers.Group, answers.JobPage, answers.AttemptPage, answers.ModelPage, answers.DeploymentPage,
+    answers.UsageReport, answers.Home, Route, answers.Alive, answers.Ready, answers.Problem, answers.JobEnded,
+    answers.GroupCompleted,
 ]  # fmt: skip
 _USUAL: Final = (400, 500, 503)
 _KEYED: Final = (401, 403, 429)

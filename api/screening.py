@@ -8,19 +8,15 @@ from importlib.metadata import entry_points
 from typing import Any, Final
 
 import structlog
-from prometheus_client import Counter
 
 from api.problems import Fault, Problem
-from core.telemetry.metrics import REGISTRY
+from core.telemetry.metrics import SCREENING_FINDINGS
 from policies.screening import BLOCK, OFF, RULES, Finding, Screen, screen, texts_of
 
 GROUP: Final = "coatcheck.screening"
 _MOST_SHOWN: Final = 20
 
 _log = structlog.get_logger("api.screening")
-_FOUND: Final = Counter(
-    "coatcheck_screening_findings", "Findings of screening rules.", ("rule", "mode"), registry=REGISTRY
-)
 
 
 def plug_ins() -> tuple[Screen, ...]:
@@ -42,7 +38,7 @@ def screened(
     if not findings:
         return ()
     for finding in findings:
-        _FOUND.labels(finding.rule if finding.rule in RULES else "plug-in", mode).inc()
+        SCREENING_FINDINGS.labels(finding.rule if finding.rule in RULES else "plug-in", mode).inc()
     rules = tuple(finding.rule for finding in findings[:_MOST_SHOWN])
     _log.warning("screening_found", mode=mode, rules=list(rules), request_id=request_id)
     if mode == BLOCK:

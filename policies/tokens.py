@@ -168,6 +168,10 @@ def _plain(value: object, texts: list[str]) -> int:
     return fixed
 
 
+# Compared one by one, not looked up in a set: a request's `type` may be of any type, also of one that can not be hashed.
+_PICTURES: Final = ("image_url", "input_image", "image")
+
+
 def _content(content: object, texts: list[str]) -> int:
     """Collect the texts of a message's content; return the tokens of its pictures."""
     texts.extend(_strings(content))
@@ -177,7 +181,7 @@ def _content(content: object, texts: list[str]) -> int:
             continue
         texts.extend(_strings(part.get("text")))
         texts.extend(_strings(part.get("refusal")))
-        if part.get("type") in {"image_url", "input_image", "image"}:
+        if any(part.get("type") == picture for picture in _PICTURES):
             picture = part.get("image_url")
             detail = picture.get("detail") if isinstance(picture, Mapping) else part.get("detail")
             fixed += _PICTURE_LOW if detail == "low" else _PICTURE

@@ -16,5 +16,6 @@ by a member `sim` of its body, which the Coatcheck API passes through:
 - `key`: a name of the request, also shown by `/stats`
 
 `POST /control {"model": "sim/chat", …the same members}` changes a model's (without `model`: every model's) behaviour until
-`{"clear": true}`. `/v1/files` and `/v1/batches` are a Batch API; `batches.py` says how it is steered. `GET /stats` tells what was seen and can wait: `/stats?min_in_flight=1&wait_s=10`.
+`{"clear": true}`. `/v1/files` and `/v1/batches` are a Batch API; `batches.py` says how it is steered.
+`GET /stats` tells what was seen and can wait: `/stats?min_in_flight=1&wait_s=10`.
 """

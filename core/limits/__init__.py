@@ -5,6 +5,7 @@ process keeps its own accounts, with its share of the limits that Postgres does 
 """
 
 from core.limits.accounts import Accounts
+from core.limits.estimates import expected
 from core.limits.gate import Candidate, Gate
 
-__all__ = ["Accounts", "Candidate", "Gate"]
+__all__ = ["Accounts", "Candidate", "Gate", "expected"]

@@ -23,6 +23,7 @@ _PACE_S: Final = 60.0  # held-back jobs are spread over at most this long: whoev
 _BUDGET_S: Final = 300.0
 _RUN_S: Final = 2.0
 _PAUSE_S: Final = 1.0
+_LEAST_S: Final = 0.1
 
 Load = Callable[[Sequence[UUID]], Awaitable[Mapping[UUID, Owners]]]
 
@@ -56,6 +57,17 @@ class Gate:
         self._run_s: dict[str, float] = {}
         self._settlements: list[tuple[str, tuple[Account, ...], tuple[int, ...]]] = []
         self._settling: asyncio.Task[None] | None = None
+
+    def unlimited(self, key: UUID | None) -> bool:
+        """Whether jobs of this key need not ask: it is known, and lately, to have no limits. Costs nothing."""
+        if key is None:
+            return True
+        known = self._known.get(key)
+        return known is not None and known[1] is None and known[0] > time.monotonic()
+
+    def holds(self, job: UUID) -> bool:
+        """Whether amounts are set aside for a job."""
+        return job in self._held
 
     async def admit(self, candidates: Sequence[Candidate]) -> dict[UUID, float]:
         """Return the jobs that have to wait, with the seconds after which they are to be looked at again.
@@ -144,6 +156,7 @@ class Gate:
             each_s = self._run_s.get(account.owner, _RUN_S) / account.limit
         if len(self._pace) > _MOST_KEYS:
             self._pace.clear()
-        turn = max(self._pace.get(account.name, 0.0), now + wait_s)
+        # Never at once: whoever was just refused would only be refused again.
+        turn = max(self._pace.get(account.name, 0.0), now + max(wait_s, min(each_s, _RUN_S), _LEAST_S))
         self._pace[account.name] = min(turn + each_s, now + _PACE_S)
         return turn - now

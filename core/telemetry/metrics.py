@@ -47,9 +47,14 @@ ATTEMPTS: Final = Counter(
     "coatcheck_attempts", "Attempts ended, by outcome and error code.", ("model", "outcome", "code"), registry=REGISTRY
 )
 LANE_TARGETS: Final = Counter(
-    "coatcheck_lane_target_jobs", "Jobs ended within their lane's target, and later.", ("lane", "result"), registry=REGISTRY
+    "coatcheck_lane_target_jobs",
+    "Jobs ended within their lane's target, and later.",
+    ("lane", "result"),
+    registry=REGISTRY,
 )
-RESERVED: Final = Gauge("coatcheck_reserved_slots", "Slots that this process keeps for a lane.", ("lane",), registry=REGISTRY)
+RESERVED: Final = Gauge(
+    "coatcheck_reserved_slots", "Slots that this process keeps for a lane.", ("lane",), registry=REGISTRY
+)
 QUEUED_SECONDS: Final = Histogram(
     "coatcheck_queued_seconds", "Time from due to claimed.", ("lane",), buckets=_SECONDS, registry=REGISTRY
 )
@@ -57,6 +62,15 @@ TTFT_SECONDS: Final = Histogram(
     "coatcheck_time_to_first_token_seconds", "Upstream's time to the first token.", ("deployment",), buckets=_SECONDS,
     registry=REGISTRY,
 )  # fmt: skip
+UPSTREAM_CONNECTIONS: Final = Counter(
+    "coatcheck_upstream_connections",
+    "Connections to upstreams by how a call got one: opened for it, reused, or warmed before there was one.",
+    ("deployment", "how"),
+    registry=REGISTRY,
+)
+SCREENING_FINDINGS: Final = Counter(
+    "coatcheck_screening_findings", "Findings of screening rules.", ("rule", "mode"), registry=REGISTRY
+)
 UPSTREAM_SECONDS: Final = Histogram(
     "coatcheck_upstream_seconds",
     "Upstream's time for a whole call.",

@@ -64,6 +64,8 @@ class Attempts:
         usage = None
         if reply.usage is not None:
             usage = {name: getattr(reply.usage, name) for name in _USAGE}
+            if trail.economy is not None:
+                usage["saved_tokens"] = trail.economy.saved_tokens
         return Finish(
             job.id,
             job.lease_no,

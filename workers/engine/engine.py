@@ -11,6 +11,7 @@ import signal
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -22,23 +23,28 @@ from core.announce import Announcer, end_tasks, open_redis
 from core.catalog import LiveCatalog
 from core.database import connect
 from core.dispatch import Doorbell, publisher
+from core.limits import Accounts, Gate
 from core.presence import Presence
 from core.settings import JOB_LANES, Settings, WebhookSettings, WorkerSettings
 from core.store.failures import DATABASE_ERRORS
+from core.store.standing import read_bases, read_limits
 from core.store.work import Room, abandon, claim
 from policies.catalog import Catalog
+from workers.engine.admission import Admission
 from workers.engine.attempt import Attempts
 from workers.engine.claims import ClaimReport, LaneClaimer
 from workers.engine.deltas import DeltaWriter
 from workers.engine.finisher import Finisher
 from workers.engine.flight import Flight
 from workers.engine.heartbeat import Heartbeat
+from workers.engine.job import Job
 from workers.engine.lanes import LaneClasses
 from workers.engine.news import listen_for_news
 from workers.engine.plane import ModelPlane
 from workers.engine.slots import Slots
 from workers.engine.sweep import Sweep
 from workers.maintenance import Maintenance
+from workers.upstream_batches import UpstreamBatches
 from workers.webhooks.claimer import WebhookClaimer
 
 _log = structlog.get_logger(__name__)
@@ -145,10 +151,13 @@ class Engine:
         self._plane = ModelPlane(self._live_catalog, self._redis, self.presence.id, lambda: self._workers, self._freed)
         self._router = self._plane.router
         self._classes = LaneClasses(self._slots, lambda: self.catalog.lane_targets)
+        accounts = Accounts(self._redis, partial(read_bases, self._engine), lambda: self._workers)
+        self._admission = Admission(Gate(accounts, partial(read_limits, self._engine)), lambda: self.catalog)
         self._flight = Flight(
-            self._slots, Attempts(self._router, self._plane.providers), self._deltas, self._announcer,
+            self._slots, Attempts(self._router, self._plane.providers), self._admission, self._deltas, self._announcer,
             submit=self._finisher.submit, freed=self._freed, ended=self._classes.ended,
         )  # fmt: skip
+        self._batches = self._upstream_batches() if "bulk" in self.lanes else None
         self._claimers = {lane: self._claimer(lane) for lane in self.lanes}
         self._hooks = (
             WebhookClaimer(self._engine, self.presence.id, settings, self._webhooks)
@@ -165,9 +174,21 @@ class Engine:
             stray=self._leases_strayed, silent=self._lease_ran_out, health=self._health,
         )  # fmt: skip
 
+    def _upstream_batches(self) -> UpstreamBatches:
+        return UpstreamBatches(
+            self._engine, self.presence.id, self._settings, self._worker, catalog=lambda: self.catalog,
+            announcer=self._announcer, start=lambda row: self._flight.begin(Job.of(row, 1)), work=self._has_work,
+        )  # fmt: skip
+
+    def _room_beside_batches(self) -> dict[str, int]:
+        """Return the free slots of the models whose bulk jobs are not left to a Batch API."""
+        left_out = self._batches.models if self._batches is not None else frozenset()
+        return {model: room for model, room in self._router.room().items() if model not in left_out}
+
     def _claimer(self, lane: str) -> LaneClaimer:
+        free = self._room_beside_batches if lane == "bulk" else self._router.room
         return LaneClaimer(
-            lane, self._slots, free=self._router.room, short=self._router.short_of, again=self._wake, claim=self._claim_rows,
+            lane, self._slots, free=free, short=self._router.short_of, again=self._wake, claim=self._claim_rows,
             start=self._flight.begin, ring=self._doorbell.ring,
         )  # fmt: skip
 
@@ -180,6 +201,8 @@ class Engine:
         background["sweep"] = self._sweep.run()
         background["lane-classes"] = self._classes.run()
         background |= self._plane.parts()
+        if self._batches is not None:
+            background["upstream-batches"] = self._batches.run()
         background["news"] = listen_for_news(self._redis, self._flight.abort, self._hint)
         if self._hooks is not None:
             background["webhooks"] = self._hooks.run()
@@ -195,6 +218,7 @@ class Engine:
         for part in (self._deltas, self._finisher, self._announcer):
             await part.stop()
         await self._plane.close()
+        await self._admission.close()
         await asyncio.to_thread(self._heartbeat.stop)
         await asyncio.to_thread(self._doorbell.stop)
         await self._redis.aclose()
@@ -269,6 +293,7 @@ class Engine:
         self._loop.call_soon_threadsafe(self._flight.abort_all)
 
     def _health(self) -> dict[str, object]:
+        self._plane.count_connections()
         return {
             "in_flight": self._slots.in_flight,
             "doorbell": self._doorbell.up,
@@ -278,6 +303,8 @@ class Engine:
     def _pause(self) -> None:
         for claimer in self._claimers.values():
             claimer.paused = True
+        if self._batches is not None:
+            self._batches.paused = True
 
     async def _drain(self) -> None:
         await asyncio.gather(*(claimer.settle() for claimer in self._claimers.values()))

@@ -12,6 +12,7 @@ from core import ids
 from core.announce import Announcer
 from core.store.work import DeltaChunk, Finish, Requeue
 from core.telemetry.metrics import ATTEMPTS, IN_FLIGHT
+from workers.engine.admission import Admission
 from workers.engine.attempt import Attempts
 from workers.engine.deltas import DeltaStream, DeltaWriter
 from workers.engine.finisher import Outcome
@@ -34,6 +35,7 @@ class Flight:
     Args:
         slots: the process's counts.
         attempts: runs one attempt.
+        admission: asks for the limits of keys and tenants.
         deltas: stores streamed deltas.
         announcer: tells waiters.
         submit: takes an outcome for the next commit.
@@ -48,6 +50,7 @@ class Flight:
         self,
         slots: Slots,
         attempts: Attempts,
+        admission: Admission,
         deltas: DeltaWriter,
         announcer: Announcer,
         *,
@@ -57,6 +60,7 @@ class Flight:
     ) -> None:
         self._slots = slots
         self._attempts = attempts
+        self._admission = admission
         self._deltas = deltas
         self._announcer = announcer
         self._submit = submit
@@ -125,10 +129,11 @@ class Flight:
 
     async def _run(self, job: Job, stream: DeltaStream) -> None:
         try:
-            move = await self._attempts.run(job, stream)
+            move = await self._attempt(job, stream)
         except asyncio.CancelledError:
             if not (self._handing_back and self.leases.get(job.id) == job.lease_no):
                 # Cancelled or taken over: somebody else has moved the job on.
+                self._admission.ended(job, None)
                 self._leave(job)
                 self._freed()
                 return
@@ -136,7 +141,27 @@ class Flight:
                 job.id, job.lease_no, "handed_back", "worker_stopping", stream.last_seq, reset=stream.streamed,
                 batch_size=job.batch_size,
             )  # fmt: skip
+        self._admission.ended(job, move)
         self._submit(Outcome(job, move, await self._last_chunks(stream)))
+
+    async def _attempt(self, job: Job, stream: DeltaStream) -> Finish | Requeue:
+        if not self._admission.free(job) and (wait_s := await self._wait_s(job)) is not None:
+            # No attempt is counted: nothing is wrong with the job, its turn comes when its key or tenant has room.
+            return Requeue(
+                job.id, job.lease_no, "handed_back", "limited", stream.last_seq, delay_s=wait_s,
+                batch_size=job.batch_size,
+            )  # fmt: skip
+        return await self._attempts.run(job, stream)
+
+    async def _wait_s(self, job: Job) -> float | None:
+        try:
+            wait_s = await self._admission.wait_s(job)
+        except BaseException:
+            self._attempts.router.arrived(job.model)
+            raise
+        if wait_s is not None:
+            self._attempts.router.arrived(job.model)
+        return wait_s
 
     async def _last_chunks(self, stream: DeltaStream) -> list[DeltaChunk]:
         """The attempt is over: who cancels now comes too late, and the lease number tells what its outcome is worth."""

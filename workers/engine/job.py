@@ -16,6 +16,7 @@ class Job:
     """What an attempt needs to know.
 
     Attributes:
+        key_id: the API key that handed it in, whose limits it counts against.
         model: the one whose queue it stood in; the caller may have asked for another name.
         route: what was decided when it was accepted, if anything was.
         body: JSON text.
@@ -25,6 +26,7 @@ class Job:
 
     id: UUID
     tenant_id: UUID
+    key_id: UUID | None
     endpoint: str
     model: str
     lane: str
@@ -52,6 +54,7 @@ class Job:
         return cls(
             id=row.id,
             tenant_id=row.tenant_id,
+            key_id=row.key_id,
             endpoint=row.endpoint,
             model=row.route_model,
             lane=row.lane,

@@ -15,11 +15,13 @@ from core import ids
 from core.telemetry.metrics import FAILOVERS, HEDGES
 from core.telemetry.traces import child_traceparent
 from policies.balancing import prefix_of
-from policies.catalog import Deployment
+from policies.catalog import Deployment, Thrift
 from policies.costs import cost_usd
 from policies.failover import Plan, classify
 from policies.hedging import hedge_after_ms
+from policies.thrift import Summary
 from workers.engine.deltas import DeltaStream
+from workers.engine.economy import Economy, economise
 from workers.engine.job import Job
 from workers.engine.race import Race
 from workers.providers.protocol import Call, Delta, Provider, ProviderError, Reply
@@ -33,6 +35,7 @@ _WAIT_S: Final = 1.0
 # Guess of what a request costs beside its own text; the truth is settled with the answer.
 _OUTPUT_TOKENS: Final = 256
 _BYTES_PER_TOKEN: Final = 4
+CHAT: Final = "/v1/chat/completions"
 
 
 class NowhereToGo(Exception):
@@ -54,6 +57,7 @@ class Trail:
         costs: of calls beside the one that answered, as far as they are known.
         why: why there was another deployment after the first, in words.
         lost_ms: time spent with deployments that failed.
+        economy: what was saved of the request, where its model is thrifty.
     """
 
     choice: Choice | None = None
@@ -61,6 +65,7 @@ class Trail:
     costs: list[Decimal] = field(default_factory=list)
     why: str | None = None
     lost_ms: float = 0.0
+    economy: Economy | None = None
 
     @property
     def deployment(self) -> Deployment | None:
@@ -72,7 +77,8 @@ class Trail:
         """Why it went there, in words."""
         if self.choice is None:
             return None
-        return self.choice.reason if self.why is None else f"{self.why}; {self.choice.reason}"
+        thrift = f"thrift: {', '.join(self.economy.done)}" if self.economy is not None and self.economy.done else None
+        return "; ".join(part for part in (self.why, self.choice.reason, thrift) if part)
 
 
 class Journey:
@@ -253,6 +259,8 @@ class Journey:
         body = self._body
         if body is None:
             body = self._body = orjson.loads(job.body)
+        if (thrift := self._router.policy(self._model).thrift) is not None:
+            body = await self._thrifty(body, thrift, deployment)
         left = job.timeout_s if self._plan is None else self._deadline - time.monotonic()
         call = Call(deployment, job.endpoint, body, job.stream, max(left, 0.001), _headers(job), job.last)
         visit = state.begin(job.endpoint, _tokens(job, body) if state.part.metered else 0)
@@ -269,10 +277,53 @@ class Journey:
             visit.left()
             self._router.released(state)
 
+    async def _thrifty(self, body: dict[str, Any], thrift: Thrift, deployment: Deployment) -> dict[str, Any]:
+        """Return what is sent instead; worked out once, for the first deployment that is called."""
+        economy = self.trail.economy
+        if economy is None:
+            economy = await economise(
+                self._job.endpoint, body, len(self._job.body), thrift, deployment, self._summarise
+            )
+            self.trail.economy = economy
+        return economy.body
+
+    async def _summarise(self, summary: Summary) -> str | None:
+        """Have history summarised by a model of the catalog."""
+        choice = self._router.choose(summary.model, CHAT)
+        if choice is None:
+            return None
+        state, job = choice.state, self._job
+        body = {"model": summary.model, "messages": summary.messages, "max_tokens": summary.max_tokens}
+        left = max(self._deadline - time.monotonic(), 0.001)
+        call = Call(state.deployment, CHAT, body, stream=False, timeout_s=left, headers=_headers(job))
+        visit = state.begin(CHAT, _tokens(job, body) if state.part.metered else 0)
+        try:
+            reply = await self._providers[state.deployment.provider].call(call, None)
+        except ProviderError as error:
+            error.upstream_ms = (time.monotonic() - visit.began) * 1000
+            visit.failed(error)
+            return None
+        else:
+            visit.answered(reply.timing, reply.usage.total_tokens if reply.usage else None, reply.limits)
+            if (cost := cost_usd(state.deployment.price, reply.usage)) is not None:
+                self.trail.costs.append(cost)
+            return _text_of(reply)
+        finally:
+            visit.left()
+            self._router.released(state)
+
     def _prefix(self) -> bytes | None:
         if self._body is None:
             self._body = orjson.loads(self._job.body)
         return prefix_of(self._job.endpoint, self._body)
+
+
+def _text_of(reply: Reply) -> str | None:
+    try:
+        text = reply.body["choices"][0]["message"]["content"]
+    except (KeyError, IndexError, TypeError):
+        return None
+    return text if isinstance(text, str) and text.strip() else None
 
 
 def _headers(job: Job) -> dict[str, str]:

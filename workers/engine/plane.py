@@ -1,6 +1,7 @@
 """The model plane of a worker process: catalog, deployments and providers, put together, followed and kept warm."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final
 from uuid import UUID
@@ -8,10 +9,12 @@ from uuid import UUID
 from redis.asyncio import Redis
 
 from core.catalog import LiveCatalog
+from core.telemetry.metrics import UPSTREAM_CONNECTIONS
 from policies.catalog import Catalog, Deployment
 from workers.batching import Merger
 from workers.providers import open_providers
 from workers.providers.protocol import Call, Delta, Provider, Reply, WarmReport
+from workers.providers.upstream import UpstreamProvider
 from workers.routing.coordinator import Coordinator
 from workers.routing.router import Router
 from workers.routing.state import clock
@@ -61,9 +64,11 @@ class ModelPlane:
         self._warming: asyncio.Future[None] | None = None
         self.router = Router(live.current, freed, calls=self._calls)
         self.coordinator = Coordinator(redis, self.router, process_id, workers, heard=self._heard)
+        self._inner = open_providers()
         self._mergers = {
-            name: Merger(_Counted(provider, self.router), self._slots) for name, provider in open_providers().items()
+            name: Merger(_Counted(provider, self.router), self._slots) for name, provider in self._inner.items()
         }
+        self._shown: Counter[tuple[str, str]] = Counter()
 
     @property
     def providers(self) -> Mapping[str, Provider]:
@@ -87,6 +92,15 @@ class ModelPlane:
         await self.coordinator.leave()
         for merger in self._mergers.values():
             await merger.aclose()
+
+    def count_connections(self) -> None:
+        """Bring the metrics of connections up to date. Called on the heartbeat's thread."""
+        for provider in (each for each in self._inner.values() if isinstance(each, UpstreamProvider)):
+            for deployment, counts in list(provider.connections().items()):
+                for how in ("opened", "reused", "warmed"):
+                    total = getattr(counts, how)
+                    UPSTREAM_CONNECTIONS.labels(deployment, how).inc(total - self._shown[deployment, how])
+                    self._shown[deployment, how] = total
 
     def _slots(self, deployment: Deployment) -> int:
         state = self.router.states.get(deployment.name)

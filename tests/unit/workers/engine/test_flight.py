@@ -9,9 +9,11 @@ import pytest
 
 from core import ids
 from core.catalog import simulated
+from core.limits import Gate
 from core.store.work import Finish, Requeue
 from policies.catalog import Catalog
 from tests.support.jobs import claimed_job
+from workers.engine.admission import Admission
 from workers.engine.attempt import Attempts
 from workers.engine.deltas import DeltaWriter
 from workers.engine.finisher import Outcome
@@ -73,7 +75,10 @@ class Tower:
         providers: Any = {"openai": self.upstream}
         attempts = Attempts(router, providers)
         quiet: Any = Quiet()
-        self.flight = Flight(self.slots, attempts, self.writer, quiet, submit=self.outcomes.append, freed=self._freed)
+        admission = Admission(Gate(quiet, quiet), lambda: catalog)
+        self.flight = Flight(
+            self.slots, attempts, admission, self.writer, quiet, submit=self.outcomes.append, freed=self._freed
+        )
 
     def _freed(self) -> None:
         self.freed += 1
