@@ -86,9 +86,19 @@ def test_the_demo_tells_the_whole_story_and_leaves_nothing_behind(temporary: Pat
     assert said.count("signature verified by the standardwebhooks library") == 2
     assert re.search(r"1,000 jobs in [\d.]+ s: [\d,]+ jobs/s", said)
     assert re.search(r"jobs claimed together: \d+ to \d+ a batch", said)
+    assert re.search(r"500 embedding jobs in [\d.]+ s; the simulator's own count: \d+ calls \(", said)
+    assert "simple → sim/nano" in said and "reasoning → sim/large" in said
+    assert re.search(
+        r"on average [\d.]+ s instead of [\d.]+ s, for [\d.]+ instead of [\d.]+ USD \(made-up prices\)", said
+    )
+    assert re.search(r"all 240 succeeded, by sim/trio-a × \d+, sim/trio-b × \d+, sim/trio-c × \d+", said)
+    assert re.search(r"\d+ of them met sim/trio-b first and went on elsewhere within the same attempt", said)
+    assert re.search(r"breakers: sim/trio-a closed, sim/trio-b (open|half_open), sim/trio-c closed", said)
     assert re.search(r"worker-\d \(process \d+\) died", said)
     assert "500 jobs, 500 stored results, each from exactly one succeeded attempt" in said
     assert "no real model: sim/chat" in said
+    assert re.search(r"sim/fast +50 +[\d,]+ +[\d,]+ +unknown", said)
+    assert "the 240 jobs of sim/trio, added up one by one from cost_usd, cost exactly that" in said
     assert "How to go on" in said
     assert nothing_left(temporary)
 
@@ -103,7 +113,7 @@ def test_the_demo_names_the_step_that_went_wrong(temporary: Path) -> None:
             client.post(f"/v1/groups/{newest['group_id']}/cancel").raise_for_status()
         said = output.read()
         assert process.wait() == 1
-    assert "error: the demo failed in step 5 (A worker is killed" in said
+    assert "error: the demo failed in step 8 (A worker is killed" in said
     assert "'cancelled': 500" in said
     assert "Traceback" not in said
     assert nothing_left(temporary)

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +14,7 @@ from api.app import create_app
 from core.secrets import SecretBox
 from core.settings import ApiSettings, Settings, WebhookSettings
 from core.store.keys import authenticate, create_key
+from policies.limits import NO_LIMITS, Limits
 from tests.support.raw_http import RunningApp
 from tests.support.servers import REPOSITORY
 
@@ -67,11 +69,15 @@ class Api:
     def port(self) -> int:
         return self.running.port
 
-    async def caller(self, tenant: str = "acme", *scopes: str, requests_per_minute: int | None = None) -> Caller:
+    async def caller(
+        self, tenant: str = "acme", *scopes: str, requests_per_minute: int | None = None, limits: Limits = NO_LIMITS
+    ) -> Caller:
         """A new key of a tenant, and a client that uses it."""
         assert self.settings.secret_key is not None
         box = SecretBox.from_setting(self.settings.secret_key.get_secret_value())
-        made = await create_key(self.owner, box, tenant, scopes or ("jobs:write", "jobs:read"), requests_per_minute)
+        made = await create_key(
+            self.owner, box, tenant, scopes or ("jobs:write", "jobs:read"), requests_per_minute, limits
+        )
         known = await authenticate(self.owner, made.key)
         assert known is not None
         http = await self._clients.enter_async_context(
@@ -86,10 +92,15 @@ class Api:
 
 
 @asynccontextmanager
-async def running_api(settings: Settings, owner: AsyncEngine, **changes: Any) -> AsyncIterator[Api]:
-    """The API as `python -m api` serves it, in this event loop."""
+async def running_api(
+    settings: Settings, owner: AsyncEngine, *, catalog: Path | None = None, **changes: Any
+) -> AsyncIterator[Api]:
+    """The API as `python -m api` serves it, in this event loop, with the repository's catalog or another."""
     own = settings.model_copy(
-        update={"catalog": REPOSITORY / "catalog.toml", "simulator_url": settings.simulator_url or "http://127.0.0.1:9"}
+        update={
+            "catalog": catalog or REPOSITORY / "catalog.toml",
+            "simulator_url": settings.simulator_url or "http://127.0.0.1:9",
+        }
     )
     app = create_app(own, ApiSettings(**(QUICK | changes)), WebhookSettings())
     async with RunningApp(app) as running:
