@@ -16,7 +16,22 @@ from rich.console import Console
 from bench import jobs
 from bench.figures import Figure
 from bench.machine import load_average, machine_facts
-from bench.measures import backlog, drain, enqueue, idle, memory, overhead, stragglers, webhooks
+from bench.measures import (
+    affinity,
+    backlog,
+    batching,
+    complexity,
+    drain,
+    enqueue,
+    failover,
+    hedging,
+    idle,
+    limits,
+    memory,
+    overhead,
+    stragglers,
+    webhooks,
+)
 from bench.report import print_report, write_json
 from bench.sizes import Sizes, quick
 from bench.world import World, open_world
@@ -30,6 +45,12 @@ BENCHES: dict[str, Callable[[World], list[Figure]]] = {
     "webhooks": webhooks.measure,
     "memory": memory.measure,
     "idle": idle.measure,
+    "batching": batching.measure,
+    "complexity": complexity.measure,
+    "failover": failover.measure,
+    "affinity": affinity.measure,
+    "hedging": hedging.measure,
+    "limits": limits.measure,
 }
 _RESULTS = Path(__file__).parent / "results"
 

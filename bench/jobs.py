@@ -28,7 +28,7 @@ _WORDS = "cloak ticket counter rail coat number drawer queue hanger evening gues
 # Jobs and all that belongs to them; the lanes' clocks, tenants and keys stay.
 _EMPTY = text(
     "TRUNCATE jobs, ready, waiting, running, attempts, job_events, groups, idempotency_keys, tenant_turns, "
-    "webhook_events, webhook_deliveries, webhook_endpoints, processes"
+    "webhook_events, webhook_deliveries, webhook_endpoints, processes, held_back, concurrency_keys, usage_days"
 )
 _FINISHED = text(
     "SELECT extract(epoch FROM finished_at) AS at, count(*) AS jobs FROM jobs WHERE status = 'succeeded' GROUP BY 1"

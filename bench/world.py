@@ -36,6 +36,7 @@ class World:
     say: Callable[[str], None]
     key: str = field(default="", repr=False)
     tenant_id: UUID | None = None
+    catalog: Path = Path(__file__).parents[1] / "catalog.toml"
     secret_key: str = field(default_factory=lambda: base64.b64encode(os.urandom(32)).decode(), repr=False)
 
     @property
@@ -61,7 +62,7 @@ class World:
             "COATCHECK_REDIS_URL": self.redis.url,
             "COATCHECK_BROKER_URL": self.redis.broker_url,
             "COATCHECK_SIMULATOR_URL": self.simulator_url,
-            "COATCHECK_CATALOG": str(Path(__file__).parents[1] / "catalog.toml"),
+            "COATCHECK_CATALOG": str(self.catalog),
             "COATCHECK_SECRET_KEY": self.secret_key,
             "COATCHECK_WEBHOOK_ALLOW_RANGES": "127.0.0.0/8",
             "COATCHECK_WEBHOOK_ALLOW_HTTP": "true",
@@ -105,17 +106,24 @@ def open_world(folder: Path, sizes: Sizes, say: Callable[[str], None]) -> Iterat
 
 @contextmanager
 def _simulator(folder: Path) -> Iterator[str]:
-    log = folder / "logs" / "simulator.log"
+    with simulator_process(folder / "logs" / "simulator.log") as (_, url):
+        yield url
+
+
+@contextmanager
+def simulator_process(log: Path) -> Iterator[tuple[Process, str]]:
+    """A simulated upstream of its own; yields it and its URL."""
     told = re.compile(r"simulator ready (\S+)")
+    log.unlink(missing_ok=True)  # it may name the port of one before
     with Process(
         ["-m", "cli.simulator", "--port", "0"],
         clean_environment(),
         log,
         lambda: told.search(log.read_text()) is not None,
-    ):
+    ) as process:
         found = told.search(log.read_text())
         assert found is not None
-        yield found[1]
+        yield process, found[1]
 
 
 def free_port() -> int:
