@@ -25,15 +25,20 @@ _DOUBT: Final = 0.02
 _EVEN: Final = 1.25
 # Making a call larger is nearly free until its items cost this part of the fixed time; no crowd is split finer.
 _FREE: Final = 0.25
-# So many times the items that should be waiting by now are a crowd that came at once.
+# So many times the items that should be waiting by now, and not just a few, are a crowd that came at once.
 _CROWD: Final = 1.5
+_FEW: Final = 4
 # A crowd has arrived when nothing has come for this part of the spacing.
 _CALM: Final = 0.1
 # While most slots stay free, this many starts may follow each other without spacing.
 _STARTS: Final = 2.0
 _BUSIEST: Final = 0.95
+# Starts are spaced by this much more than would keep all slots busy: calls do not take exactly what they should.
+_SLACK: Final = 1.1
 _SHORTEST_S: Final = 0.0001
+# Timers count milliseconds: to ask again for the sake of less would only be to ask twice.
 _SOONEST_S: Final = 0.001
+_NEARLY_S: Final = 0.0005
 _TOLERANCE: Final = 1e-9
 
 
@@ -122,13 +127,13 @@ class Pacer:
             return Plan((), None)
         if not ends:
             self._starts = max(self._starts, 1.0)
-        ready = self._starts >= 1 - _TOLERANCE
-        crowd = waiting >= _CROWD * share
+        ready = (1 - self._starts) * gap <= _NEARLY_S
+        crowd = waiting >= max(_CROWD * share, _FEW)
         calm_in = _CALM * gap - (now - (self._arrived_at or now))
         late_in = oldest + gap - now
-        settled = not crowd or calm_in <= _TOLERANCE or late_in <= _TOLERANCE
+        settled = not crowd or calm_in <= _NEARLY_S or late_in <= _NEARLY_S
         sizes: list[int] = []
-        if not ends or (ready and settled) or (crowd and calm_in <= _TOLERANCE):
+        if not ends or (ready and settled) or (crowd and calm_in <= _NEARLY_S):
             sizes = self._sizes(waiting, [0.0] * free + sorted(max(0.0, end - now) for end in ends), free, share, most)
             self._starts = max(0.0, self._starts - len(sizes))
         if sum(sizes) >= waiting or len(sizes) >= free:
@@ -182,7 +187,7 @@ class Pacer:
         if self._calls:
             # Calls that stay small, because what waits cannot share them, must not be spaced as if they were large.
             call_s = min(call_s, self._seconds / self._calls)
-        gap = max(_SHORTEST_S, call_s / slots)
+        gap = max(_SHORTEST_S, _SLACK * call_s / slots)
         return gap, min(float(most), max(1.0, rate * gap))
 
     def _refill(self, now: float, slots: int, gap: float) -> None:

@@ -36,8 +36,15 @@ _TEMPLATES: Final = (
     _simulated("sim/fast", _CHAT),
     _simulated("sim/slow", _CHAT, price=_price("1", "2")),
     _simulated("sim/bench", _CHAT | _EMBED),
-    # A model of an accelerator: a call costs about the same for one item as for a few, so that merging pays.
-    _simulated("sim/gpu", _CHAT | _EMBED | _RERANK, price=_price("0.1", "0.1"), merge_items=64),
+    # A model of an accelerator: a call costs about the same for one item as for a few, so that merging pays, and it has four
+    # slots, so that jobs gather while they are taken.
+    _simulated(
+        "sim/gpu",
+        _CHAT | _EMBED | _RERANK | {"/v1/moderations"},
+        price=_price("0.1", "0.1"),
+        merge_items=64,
+        max_concurrency=4,
+    ),
     _simulated("sim/embed", _EMBED, price=_price("0.02"), merge_items=64, merge_tokens=100_000),
     _simulated("sim/moderate", frozenset({"/v1/moderations"}), price=_price("0"), merge_items=32),
     _simulated("sim/rerank", _RERANK, price=_price("0.05"), merge_items=64),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from policies.batching import Unsplittable, bisect, fitting, may_blame_one
 from policies.catalog import Deployment
 from policies.pacing import Pacer
-from workers.batching.parcel import Parcel, Pool, Waiting
+from workers.batching.parcel import Parcel, Pool, Waiting, clock
 from workers.batching.shared import ask, failure_of
 from workers.providers.protocol import Provider, ProviderError, Reply
 
@@ -104,7 +104,7 @@ class Lane:
             self._start(parcel)
 
     def _start_shared(self, slots: int) -> None:
-        now, most = self._loop.time(), self.deployment.merge_items
+        now, most = clock(), self.deployment.merge_items
         plan = self._pacer.plan(
             now,
             waiting=self._pool.items,
@@ -129,7 +129,7 @@ class Lane:
 
     def _start(self, parcel: Parcel) -> None:
         parcel.drop_unwanted()
-        parcel.ends = self._loop.time() + self._pacer.expected_s(parcel.items)
+        parcel.ends = clock() + self._pacer.expected_s(parcel.items)
         self._under_way.add(parcel)
         parcel.task = self._loop.create_task(self._run(parcel))
         # In the callback and not in the task: one that is cancelled before its first step never gets to clean up.
@@ -141,7 +141,7 @@ class Lane:
         self.look_again()
 
     async def _run(self, parcel: Parcel) -> None:
-        jobs, began = parcel.jobs, self._loop.time()
+        jobs, began = parcel.jobs, clock()
         try:
             replies = await self._answers(jobs)
         except (ProviderError, Unsplittable) as error:
@@ -153,7 +153,7 @@ class Lane:
             _fail(jobs, error)
         else:
             if jobs[0].key is not None:
-                self._pacer.finished(parcel.items, self._loop.time() - began)
+                self._pacer.finished(parcel.items, clock() - began)
             for job, reply in zip(jobs, replies, strict=True):
                 if not job.answer.done():
                     job.answer.set_result(reply)

@@ -38,7 +38,7 @@ class Merger:
         waiting = Waiting.of(call, on_delta, asyncio.get_running_loop())
         lane.enter(waiting)
         try:
-            async with asyncio.timeout_at(waiting.since + call.timeout_s):
+            async with asyncio.timeout(call.timeout_s):
                 return await waiting.answer
         except TimeoutError:
             message = f"the attempt's limit of {call.timeout_s:g} s passed"

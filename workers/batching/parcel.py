@@ -1,6 +1,7 @@
 """What travels together: one call as it waits, and the calls that share an upstream call."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Self
@@ -9,6 +10,9 @@ from policies.batching import estimated_tokens, items, merge_key
 from workers.providers.protocol import Call, Delta, Reply
 
 OnDelta = Callable[[Delta], None]
+
+# Finer than the event loop's own clock, which stands still during a turn and counts whole milliseconds.
+clock = time.monotonic
 
 
 @dataclass(eq=False, slots=True)
@@ -32,7 +36,7 @@ class Waiting:
         tokens = estimated_tokens(call.endpoint, call.body) if key is not None else 0
         # A reload of the catalog makes new deployments: a call goes where its job was told, and by those settings.
         group = None if key is None else (id(call.deployment), key)
-        return cls(call, on_delta, group, size, tokens, loop.time(), loop.create_future())
+        return cls(call, on_delta, group, size, tokens, clock(), loop.create_future())
 
 
 @dataclass(eq=False, slots=True)

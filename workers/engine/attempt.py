@@ -16,7 +16,8 @@ from policies.catalog import Deployment
 from policies.costs import cost_usd, total
 from workers.engine.deltas import DeltaStream
 from workers.engine.job import Job
-from workers.engine.journey import Journey, NowhereToGo, Trail
+from workers.engine.journey import Journey, NowhereToGo
+from workers.engine.trail import Trail
 from workers.providers.protocol import Provider, ProviderError, Reply, UpstreamTiming
 from workers.routing.router import Router
 
@@ -75,7 +76,7 @@ class Attempts:
             usage=_json(usage),
             cost_usd=_cost(trail, reply),
             route=_json(_route(job, trail)),
-            timing=_json(_timing(job, reply.timing, trail.lost_ms)),
+            timing=_json(_timing(job, reply.timing, trail.lost_ms, reply.merged)),
             deployment=trail.deployment.name,
             ttft_ms=reply.timing.ttft_ms,
             batch_size=job.batch_size,
@@ -147,12 +148,13 @@ def _route(job: Job, trail: Trail) -> dict[str, Any] | None:
     }
 
 
-def _timing(job: Job, upstream: UpstreamTiming, lost_ms: float) -> dict[str, Any]:
+def _timing(job: Job, upstream: UpstreamTiming, lost_ms: float, merged: int = 1) -> dict[str, Any]:
     queued, running = job.queued_ms, job.running_ms()
     spent = (upstream.upstream_ms or 0.0) + lost_ms
     timing = {
         "queued_ms": queued,
-        "batch_size": job.batch_size,
+        # The jobs that shared the upstream call; where it was this job's alone, those that were claimed together.
+        "batch_size": merged if merged > 1 else job.batch_size,
         "connect_ms": upstream.connect_ms,
         "ttft_ms": upstream.ttft_ms,
         "itl_ms": upstream.itl_ms,

@@ -5,8 +5,6 @@ A job that ends up with no deployment at all has not been tried: it goes back to
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Any, Final
 
 import orjson
@@ -21,9 +19,10 @@ from policies.failover import Plan, classify
 from policies.hedging import hedge_after_ms
 from policies.thrift import Summary
 from workers.engine.deltas import DeltaStream
-from workers.engine.economy import Economy, economise
+from workers.engine.economy import economise
 from workers.engine.job import Job
 from workers.engine.race import Race
+from workers.engine.trail import Trail
 from workers.providers.protocol import Call, Delta, Provider, ProviderError, Reply
 from workers.routing.router import Choice, Router
 from workers.routing.state import DeploymentState
@@ -36,6 +35,7 @@ _WAIT_S: Final = 1.0
 _OUTPUT_TOKENS: Final = 256
 _BYTES_PER_TOKEN: Final = 4
 CHAT: Final = "/v1/chat/completions"
+_REFUSED: Final = "content_refused"
 
 
 class NowhereToGo(Exception):
@@ -45,40 +45,6 @@ class NowhereToGo(Exception):
         super().__init__(reason)
         self.reason = reason
         self.pause_s = pause_s
-
-
-@dataclass(slots=True)
-class Trail:
-    """What an attempt met on its way.
-
-    Attributes:
-        choice: the deployment of the last call.
-        fallbacks: deployments that were tried before or beside it, and what became of that.
-        costs: of calls beside the one that answered, as far as they are known.
-        why: why there was another deployment after the first, in words.
-        lost_ms: time spent with deployments that failed.
-        economy: what was saved of the request, where its model is thrifty.
-    """
-
-    choice: Choice | None = None
-    fallbacks: list[dict[str, str]] = field(default_factory=list)
-    costs: list[Decimal] = field(default_factory=list)
-    why: str | None = None
-    lost_ms: float = 0.0
-    economy: Economy | None = None
-
-    @property
-    def deployment(self) -> Deployment | None:
-        """Where the last call went."""
-        return None if self.choice is None else self.choice.deployment
-
-    @property
-    def reason(self) -> str | None:
-        """Why it went there, in words."""
-        if self.choice is None:
-            return None
-        thrift = f"thrift: {', '.join(self.economy.done)}" if self.economy is not None and self.economy.done else None
-        return "; ".join(part for part in (self.why, self.choice.reason, thrift) if part)
 
 
 class Journey:
@@ -118,14 +84,36 @@ class Journey:
         while True:
             self.trail.choice = choice
             try:
-                return await self._call(choice)
+                reply = await self._call(choice)
             except ProviderError as error:
                 onward = self._onward(error)
                 if onward is None:
                     raise
                 self.trail.lost_ms += error.upstream_ms or 0.0
                 self._stream.reset(error.code)
-                choice = onward
+            else:
+                onward = self._elsewhere(reply)
+                if onward is None:
+                    return reply
+            choice = onward
+
+    def _elsewhere(self, reply: Reply) -> Choice | None:
+        """Return where to ask instead, when the answer is a refusal and the model's policy says who is asked then."""
+        if "refused" not in self._router.policy(self._job.model).fallbacks or not _refuses(reply):
+            return None
+        onward = self._onward(ProviderError(_REFUSED, "The upstream refused to answer.", retryable=False))
+        if onward is not None:
+            self.trail.lost_ms += reply.timing.upstream_ms or 0.0
+            self._stream.reset(_REFUSED)
+            self._paid(reply)
+        return onward
+
+    def _paid(self, reply: Reply) -> None:
+        """Book the price of an answer that is not used."""
+        assert self.trail.choice is not None  # noqa: S101 - there was a call
+        cost = cost_usd(self.trail.choice.deployment.price, reply.usage)
+        if cost is not None:
+            self.trail.costs.append(cost)
 
     # --- where to ---
 
@@ -316,6 +304,13 @@ class Journey:
         if self._body is None:
             self._body = orjson.loads(self._job.body)
         return prefix_of(self._job.endpoint, self._body)
+
+
+def _refuses(reply: Reply) -> bool:
+    """Whether the answer is a refusal: a success to the upstream, and of no use to the caller."""
+    choices = reply.body.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices else None
+    return isinstance(first, dict) and first.get("finish_reason") == "content_filter"
 
 
 def _text_of(reply: Reply) -> str | None:

@@ -238,3 +238,31 @@ async def test_an_edited_catalog_is_followed_without_a_restart(
     await eventually(followed)
     [route] = await reach(store, *await add(store, tenant, model="new"))
     assert route["deployment"] == "n"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_refusal_is_taken_elsewhere_where_the_policy_says_so(
+    store: Store, start_engine: StartEngine, catalog: Written, simulator: RunningSimulator, stream: bool
+) -> None:
+    """A refusal is a success to the upstream: it is known by its finish reason."""
+    catalog.deployment("prim", upstream_model="sim/chat")
+    catalog.deployment("liberal", "other")
+    catalog.policy('fallbacks = { refused = ["other"] }')
+    simulator.control(model="sim/chat", finish_reason="content_filter", ttft_ms=0, tokens_per_s=10_000)
+    await start_engine()
+    [route] = await reach(store, *(jobs := await add(store, await store.tenant(), stream=stream)))
+    assert (route["deployment"], route["fallbacks"]) == ("liberal", [{"deployment": "prim", "code": "content_refused"}])
+    row = await store.job(jobs[0])
+    assert orjson.loads(row.result)["choices"][0]["finish_reason"] == "stop"
+    types = [kind for _, kind in await store.events(jobs[0])]
+    assert ("job.reset" in types) is stream
+
+
+async def test_a_refusal_is_an_answer_where_no_policy_says_otherwise(
+    store: Store, start_engine: StartEngine, catalog: Written, simulator: RunningSimulator
+) -> None:
+    catalog.deployment("prim", upstream_model="sim/chat")
+    simulator.control(model="sim/chat", finish_reason="content_filter", ttft_ms=0, tokens_per_s=10_000)
+    await start_engine()
+    [route] = await reach(store, *await add(store, await store.tenant()))
+    assert route["fallbacks"] == []
