@@ -29,6 +29,7 @@ from bench.measures import (
     limits,
     memory,
     overhead,
+    screening,
     stragglers,
     webhooks,
 )
@@ -51,6 +52,7 @@ BENCHES: dict[str, Callable[[World], list[Figure]]] = {
     "affinity": affinity.measure,
     "hedging": hedging.measure,
     "limits": limits.measure,
+    "screening": screening.measure,
 }
 _RESULTS = Path(__file__).parent / "results"
 

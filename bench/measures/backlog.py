@@ -42,6 +42,13 @@ SELECT id, tenant_id, lane, model, row_number() OVER (PARTITION BY tenant_id ORD
 _FILL_TURNS = text("""
 INSERT INTO tenant_turns (lane, tenant_id, finish_tag) SELECT lane, tenant_id, max(tag) FROM ready GROUP BY lane, tenant_id
 """)
+_FILL_HELD = text("""
+INSERT INTO held_back (job_id, tenant_id, concurrency_key, lane, model, priority, body_bytes, expires_at)
+SELECT gen_random_uuid(), CAST(:tenant AS uuid), 'saturated', :lane, (CAST(:models AS text[]))[1], 9, 1000,
+  now() + interval '1 day'
+FROM generate_series(1, CAST(:count AS integer))
+""")
+_HELD = 100_000
 
 
 def measure(world: World) -> list[Figure]:
@@ -52,6 +59,7 @@ def measure(world: World) -> list[Figure]:
         whole[waiting], alone[waiting] = _timed(world, waiting, mixed=False)
     least, most = min(whole), max(whole)
     _, mixed = _timed(world, most, mixed=True)
+    _, behind = _timed(world, least, mixed=False, held=_HELD)
     jobs.empty(world)
     note = (
         "the medians of the claim's statement and of the worker's whole claim, durably committed, "
@@ -64,6 +72,8 @@ def measure(world: World) -> list[Figure]:
         figures.append(Figure("backlog", f"claiming {_CLAIM} of {waiting:,}", median(times), "ms", must, None, note))
     told = f"claiming {_CLAIM} of {most:,}, all priorities"
     figures.append(Figure("backlog", told, median(mixed), "ms"))
+    told = f"claiming {_CLAIM} behind {_HELD:,} of a saturated concurrency key"
+    figures.append(Figure("backlog", told, median(behind), "ms", Must("≤", 1.5)))
     growth = median(alone[most]) / median(alone[least])
     figures.append(Figure("backlog", f"the time at {most:,} over that at {least:,}", growth, "×", Must("≤", 3)))
     for waiting, times in whole.items():
@@ -73,22 +83,23 @@ def measure(world: World) -> list[Figure]:
     return figures
 
 
-def _timed(world: World, waiting: int, *, mixed: bool) -> tuple[list[float], list[float]]:
-    world.say(f"claims with {waiting:,} jobs waiting{', all priorities' if mixed else ''}")
+def _timed(world: World, waiting: int, *, mixed: bool, held: int = 0) -> tuple[list[float], list[float]]:
+    beside = f", {held:,} held back" if held else ""
+    world.say(f"claims with {waiting:,} jobs waiting{', all priorities' if mixed else ''}{beside}")
     began = time.monotonic()
     jobs.empty(world)
-    jobs.in_database(world, lambda engine: _fill(engine, waiting, mixed=mixed))
+    jobs.in_database(world, lambda engine: _fill(engine, waiting, mixed=mixed, held=held))
     jobs.checkpoint(world)
     world.say(f"  (filled in {time.monotonic() - began:.1f} s)")
     return asyncio.run(_claims(world, world.sizes.claims, waiting))
 
 
-async def _fill(engine: AsyncEngine, count: int, *, mixed: bool) -> None:
+async def _fill(engine: AsyncEngine, count: int, *, mixed: bool, held: int = 0) -> None:
     body = json.dumps(jobs.chat_body(1))
     tenants: list[UUID] = [ids.new_id() for _ in range(_TENANTS)]
     async with engine.begin() as connection:
         await connection.execute(text("SET LOCAL statement_timeout = 0"))
-        await connection.execute(text("TRUNCATE jobs, ready, tenant_turns"))
+        await connection.execute(text("TRUNCATE jobs, ready, held_back, tenant_turns"))
         first = int((time.time() - 3600) * 1000)
         values = {
             "first": first,
@@ -102,11 +113,15 @@ async def _fill(engine: AsyncEngine, count: int, *, mixed: bool) -> None:
         await connection.execute(_FILL_JOBS, values)
         await connection.execute(_FILL_READY)
         await connection.execute(_FILL_TURNS)
+        if held:
+            await connection.execute(
+                _FILL_HELD, {"tenant": tenants[0], "lane": _LANE, "models": list(_ROOM), "count": held}
+            )
     async with engine.connect() as opened:
         connection = await opened.execution_options(isolation_level="AUTOCOMMIT")
         await connection.execute(text("SET statement_timeout = 0"))
         # What autovacuum would have done by the time a queue is that long.
-        for table in ("jobs", "ready", "tenant_turns"):
+        for table in ("jobs", "ready", "held_back", "tenant_turns"):
             await connection.execute(text(f"VACUUM ANALYZE {table}"))
 
 
