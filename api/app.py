@@ -9,6 +9,7 @@ from api.observe import observe
 from api.openapi import add_docs
 from api.reference import options
 from api.routes import bulk, catalog, deployments, events, groups, jobs, operations, route, submit, usage
+from api.routes.schedule_operations import add_schedule_routes
 from api.routes.webhook_operations import add_webhook_routes
 from api.services import running
 from core.settings import ApiSettings, Settings, WebhookSettings
@@ -60,5 +61,6 @@ def create_app(
     for (method, path), handler in HANDLERS.items():
         app.add_api_route(path, handler, **options(method, path))
     add_webhook_routes(app)
+    add_schedule_routes(app)
     add_docs(app)
     return app

@@ -20,6 +20,7 @@ from api.schemas import answers
 from api.schemas.bodies import BODIES
 from api.schemas.job_request import JobRequest
 from api.schemas.route import Route, RouteRequest
+from api.schemas.schedules import NewSchedule, RunCompleted, ScheduleChange
 
 _ASSETS: Final = "/docs/assets"
 #: Swagger UI 5, which knows OpenAPI 3.1, as a plain package.
@@ -43,12 +44,12 @@ could not be looked up.
 
 **HEAD** works wherever GET does and answers with the same headers.
 
-**Ids** start with what they name: `job_…`, `grp_…`, `we_…`. **Times** are ISO 8601 in UTC.
+**Ids** start with what they name: `job_…`, `grp_…`, `sch_…`, `we_…`. **Times** are ISO 8601 in UTC.
 """
 _SHOWN: Final[list[type[BaseModel]]] = [
     answers.Job, answers.Group, answers.JobPage, answers.AttemptPage, answers.ModelPage, answers.DeploymentPage,
     answers.UsageReport, answers.Home, Route, answers.Alive, answers.Ready, answers.Problem, answers.JobEnded,
-    answers.GroupCompleted,
+    answers.GroupCompleted, RunCompleted,
 ]  # fmt: skip
 _USUAL: Final = (400, 500, 503)
 _KEYED: Final = (401, 403, 429)
@@ -75,7 +76,7 @@ def document(app: FastAPI) -> dict[str, Any]:
 
 
 def _schemas() -> dict[str, Any]:
-    inputs: list[type[BaseModel]] = [JobRequest, RouteRequest, *BODIES.values()]
+    inputs: list[type[BaseModel]] = [JobRequest, RouteRequest, NewSchedule, ScheduleChange, *BODIES.values()]
     modes: Any = [(model, "validation") for model in inputs] + [(model, "serialization") for model in _SHOWN]
     _, defined = models_json_schema(modes, ref_template=_REF)
     schemas: dict[str, Any] = defined["$defs"]
@@ -86,6 +87,8 @@ def _schemas() -> dict[str, Any]:
             "required": ["model"],
             "anyOf": [{"$ref": _REF.format(model=body.__name__)} for body in BODIES.values()],
         }
+    for member in schemas["ScheduleChange"]["properties"].values():
+        member.pop("default", None)  # what is left out stays as it is
     return schemas
 
 
@@ -172,6 +175,7 @@ def _webhooks() -> dict[str, Any]:
     }
     hooks["job.cancelled"] = hook("job.cancelled", answers.JobEnded, "A job was cancelled.")
     hooks["group.completed"] = hook("group.completed", answers.GroupCompleted, "The last job of a group has ended.")
+    hooks["schedule.run_completed"] = hook("schedule.run_completed", RunCompleted, "A run of a schedule has ended.")
     return hooks
 
 

@@ -54,6 +54,9 @@ async def readyz(call: Call) -> Answer:
         degraded.insert(0, "broker")
     if not await _redis_answers(call):
         degraded.insert(0, "redis")
+    if services.live_catalog.problems:
+        # The file was edited and is refused: the catalog from before goes on serving.
+        degraded.append("catalog")
     return json_answer({"status": "degraded" if degraded else "ready", "degraded": degraded})
 
 

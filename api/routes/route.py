@@ -1,5 +1,6 @@
 """POST /v1/route: which model a request would get, and why, without running it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from api import auto
@@ -15,16 +16,19 @@ from policies.catalog import TEXT_ENDPOINTS, Catalog
 async def show_route(call: Call) -> Answer:
     """Return the model that the request would get."""
     call.query()
-    return json_answer(route_as_json(check_route(await call.json()), call.services.catalog))
+    services = call.services
+    return json_answer(route_as_json(check_route(await call.json()), services.catalog, services.ttft_s))
 
 
-def route_as_json(request: RouteRequest, catalog: Catalog) -> dict[str, Any]:
+def route_as_json(
+    request: RouteRequest, catalog: Catalog, ttft_s: Mapping[str, float] | None = None
+) -> dict[str, Any]:
     """Return the decision and all models that were considered.
 
     Raises:
         Problem: 422 when there is no such model or none fits.
     """
-    decision = auto.route(request.endpoint, request.body, catalog)
+    decision = auto.route(request.endpoint, request.body, catalog, ttft_s)
     if decision is None:
         return _named(request, catalog)
     chosen = {"model": decision.model, "chosen": True, "reason": "chosen"}

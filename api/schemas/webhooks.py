@@ -139,7 +139,7 @@ class DeliveryPage(BaseModel):
     last_id: str | None
 
 
-M = TypeVar("M", bound=_Strict)
+M = TypeVar("M", bound=BaseModel)
 
 
 def checked(model: type[M], value: dict[str, Any]) -> M:
