@@ -14,12 +14,17 @@ def print_job(job: dict[str, Any]) -> None:
     """Print what matters of a job and its result in readable form."""
     status = str(job.get("status"))
     timing = job.get("timing") or {}
+    route = job.get("route") or {}
+    chosen = [str(part) for part in (route.get("model"), route.get("deployment")) if part]
     click.echo(f"{job.get('id')}  {click.style(status, fg=COLOURS.get(status), bold=True)}")
     lines = {
         "model": job.get("model"),
         "lane": job.get("lane"),
         "position": job.get("queue_position"),
         "attempts": f"{job.get('attempts')} of {job.get('max_attempts')}" if job.get("attempts") else None,
+        "route": " at ".join(dict.fromkeys(chosen)) or None,
+        "because": route.get("reason"),
+        "cost": f"{job['cost_usd']} USD" if job.get("cost_usd") else None,
         "took": f"{timing['total_ms']:.0f} ms" if timing.get("total_ms") else None,
         "status url": None if job.get("finished_at") else job.get("status_url"),
     }

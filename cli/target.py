@@ -29,7 +29,9 @@ def api_options(command: Command) -> Command:
     """Add --url, --key and --data-dir to a command that talks to the API."""
     for option in (
         click.option(
-            "--data-dir", type=click.Path(path_type=Path), help="Folder of a local stack.  [default: .coatcheck]"
+            "--data-dir",
+            type=click.Path(path_type=Path),
+            help="Folder of a local stack.  [default: COATCHECK_DATA_DIR, else .coatcheck]",
         ),
         click.option("--key", help="API key.  [default: COATCHECK_API_KEY, else the local stack's]"),
         click.option("--url", help="Address of the API.  [default: COATCHECK_API_URL, else the local stack's]"),
@@ -43,19 +45,23 @@ def database_options(command: Command) -> Command:
     return click.option(
         "--data-dir",
         type=click.Path(path_type=Path),
-        help="Folder of a running local stack.  [default: COATCHECK_DATABASE_URL, else .coatcheck]",
+        help="Folder of a running local stack.  [default: COATCHECK_DATABASE_URL, else COATCHECK_DATA_DIR, else .coatcheck]",
     )(command)
+
+
+def _folder(data_dir: Path | None) -> Path:
+    return data_dir or Path(os.environ.get("COATCHECK_DATA_DIR") or DEFAULT_FOLDER)
 
 
 def api_target(url: str | None, key: str | None, data_dir: Path | None) -> ApiTarget:
     """Decide which API to ask. Raises CliError that says what to do."""
     if url is None and data_dir is None:
         url = os.environ.get("COATCHECK_API_URL")
-    local = _stack_file(data_dir or DEFAULT_FOLDER) or {}
+    local = _stack_file(_folder(data_dir)) or {}
     if url is None:
         if not local:
             raise CliError(
-                f"no stack is running in {data_dir or DEFAULT_FOLDER}: start one with `coatcheck up`, "
+                f"no stack is running in {_folder(data_dir)}: start one with `coatcheck up`, "
                 "or name an API with --url or COATCHECK_API_URL"
             )
         url = str(local["api_url"])
@@ -73,7 +79,7 @@ def database_settings(data_dir: Path | None) -> "Settings":
     """Settings with the database to work on. Raises CliError that says what to do."""
     if data_dir is None and os.environ.get("COATCHECK_DATABASE_URL"):
         return _settings({})
-    folder = data_dir or DEFAULT_FOLDER
+    folder = _folder(data_dir)
     local = _stack_file(folder)
     if local is None:
         raise CliError(f"no stack is running in {folder}: start one with `coatcheck up`, or set COATCHECK_DATABASE_URL")
@@ -87,7 +93,7 @@ def database_settings(data_dir: Path | None) -> "Settings":
 
 def folder_of(settings: "Settings", data_dir: Path | None) -> Path | None:
     """The data directory of the running local stack that works on this database, if there is one."""
-    folder = data_dir or DEFAULT_FOLDER
+    folder = _folder(data_dir)
     local = _stack_file(folder)
     return folder if local is not None and local.get("database_url") == settings.database_url else None
 

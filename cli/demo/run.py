@@ -7,8 +7,10 @@ from typing import Never
 
 from cli.demo.api import Api, DemoFailed
 from cli.demo.crowds import embed, kill
+from cli.demo.models import books, fail_over, merge, route
 from cli.demo.receiver import Receiver
-from cli.demo.scenes import Scenery, document, register, stream, webhooks
+from cli.demo.scenery import Scenery
+from cli.demo.scenes import document, register, stream, webhooks
 from cli.demo.show import Show, Stopwatch
 from cli.demo.stage import Stage, throw_away_stack
 from cli.errors import CliError
@@ -23,7 +25,7 @@ How to go on:
   make up                                    start a stack that keeps its data; Ctrl-C stops it
   .venv/bin/coatcheck jobs submit --model local/summarize --text - --wait < examples/texts/fluss.md
   .venv/bin/python examples/submit_and_wait.py examples/texts/heat-pumps.md
-  edit catalog.toml                          your own models: OpenAI, vLLM, llama.cpp, Ollama
+  edit catalog.toml                          your own models: OpenAI, Anthropic, Gemini, vLLM, llama.cpp, Ollama
   README.md, docs/                           the API, the life of a job, running it for real"""
 
 
@@ -51,22 +53,27 @@ def run_demo() -> None:
 
 
 def _play(show: Show, stage: Stage) -> None:
-    api = Api(stage.api_url, stage.api_key)
+    api, simulator = Api(stage.api_url, stage.api_key), Api(stage.simulator_url)
     try:
         with Receiver() as receiver:
-            scenery = Scenery(show, stage, api, receiver, TEXTS)
+            scenery = Scenery(show, stage, api, simulator, receiver, TEXTS)
             secret = register(scenery)
             document(scenery)
             stream(scenery)
             webhooks(scenery, secret)
             embed(scenery)
+            merge(scenery)
+            route(scenery)
+            fail_over(scenery)
             kill(scenery)
+            books(scenery)
     except DemoFailed:
         for log in stage.logs():
             show.line(log)
         raise
     finally:
         api.close()
+        simulator.close()
 
 
 def _leave(_number: int, _frame: FrameType | None) -> Never:

@@ -2,40 +2,20 @@
 
 import statistics
 import time
-from dataclasses import dataclass
-from pathlib import Path
 
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from cli.client import ApiClient
-from cli.demo.api import Answer, Api, DemoFailed, Json, accepted, accepted_ms, chat, ensure, text_of
-from cli.demo.receiver import Delivery, Receiver
-from cli.demo.show import Show
-from cli.demo.stage import Stage
+from cli.demo.api import DemoFailed, Json, accepted, accepted_ms, chat, ensure, text_of
+from cli.demo.receiver import Delivery
+from cli.demo.scenery import ENDED, POLL_S, Scenery
 from cli.target import ApiTarget
 
-ENDED = frozenset({"succeeded", "failed", "cancelled", "expired"})
-_POLL_S = 0.02
 _PATIENCE_S = 20.0
 _WEBHOOK_S = 10.0
 _AGAIN = 50
 _OWN = "/job"
 _REGISTERED = "/group"
-
-
-@dataclass(frozen=True, slots=True)
-class Scenery:
-    """What every step needs."""
-
-    show: Show
-    stage: Stage
-    api: Api
-    receiver: Receiver
-    texts: Path
-
-    def text(self, name: str) -> str:
-        """One of the example texts."""
-        return (self.texts / name).read_text(encoding="utf-8")
 
 
 def register(scenery: Scenery) -> str:
@@ -71,19 +51,19 @@ def _poll(scenery: Scenery, job: Json) -> None:
     while not seen or seen[-1] not in ENDED:
         ensure(time.monotonic() < deadline, f"{job['id']} is still {job['status']} after {_PATIENCE_S:.0f} s")
         if seen:
-            time.sleep(_POLL_S)
+            time.sleep(POLL_S)
         job = scenery.api.get(job["status_url"]).body
         seen.append(job["status"])
     order = list(dict.fromkeys(seen))
     scenery.show.good(f"polled {len(seen)} times: {' → '.join(order)}; the summary:")
-    scenery.show.quote(text_of(job), lines=6)
+    scenery.show.quote(text_of(job), lines=3)
 
 
 def _wait(scenery: Scenery, job: Json) -> None:
     answer = scenery.api.get(f"{job['status_url']}?wait=30")
     points = text_of(answer.body)
     scenery.show.good(f"long-poll (?wait=30) answered after {answer.ms:.1f} ms; the key points:")
-    scenery.show.quote(points, lines=6)
+    scenery.show.quote(points, lines=3)
 
 
 def _again(scenery: Scenery) -> None:
@@ -159,16 +139,3 @@ def _passes(delivery: Delivery, secret: str) -> bool:
     except WebhookVerificationError:
         return False
     return True
-
-
-def wait_for_group(scenery: Scenery, group: Json, what: str, seconds: float) -> Answer:
-    """Follow a group to its end, showing how many jobs have ended. Raises DemoFailed when it takes too long."""
-    deadline = time.monotonic() + seconds
-    with scenery.show.counting(what, group["total"]) as update:
-        while True:
-            answer = scenery.api.get(f"/v1/groups/{group['id']}")
-            update(sum(count for status, count in answer.body["counts"].items() if status in ENDED))
-            if answer.body["status"] != "running":
-                return answer
-            ensure(time.monotonic() < deadline, f"after {seconds:.0f} s the group stands at {answer.body['counts']}")
-            time.sleep(5 * _POLL_S)

@@ -3,7 +3,7 @@
 import re
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -71,9 +71,24 @@ class Show(Report):
         """A line as it is."""
         self._console.print(escape(text))
 
+    def table(self, head: Sequence[str], rows: Iterable[Sequence[str]], *, left: int) -> None:
+        """Show rows under a head. The first `left` columns are words, the others numbers, which end below each other."""
+        lines = [head, *rows]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        for number, line in enumerate(lines):
+            cells = [
+                cell.ljust(width) if place < left else cell.rjust(width)
+                for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+            ]
+            text = escape("  ".join(cells).rstrip())
+            self._console.print(f"    [dim]{text}[/]" if number == 0 else f"    {text}")
+
     @contextmanager
     def counting(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
-        """Show how many of `total` are done: a bar on a terminal, else a line for every quarter."""
+        """Show how many of `total` are done, a bar on a terminal, else a line for every quarter; nothing without `what`."""
+        if not what:
+            yield lambda _: None
+            return
         if not self._console.is_terminal:
             yield self._quarters(what, total)
             return

@@ -81,9 +81,10 @@ class Stage:
         """Where the simulator is."""
         return f"http://127.0.0.1:{self.stack.plan.simulator_port}"
 
-    def busiest_worker(self) -> tuple[int, int]:
-        """The worker with the most calls to the simulator under way: its process id, and how many they are."""
-        return max((_calls(pid, self.stack.plan.simulator_port), pid) for pid in self.stack.watch.pids().worker)[::-1]
+    def busiest_worker(self) -> int:
+        """The process id of the worker with the most connections to the simulator."""
+        port = self.stack.plan.simulator_port
+        return max(self.stack.watch.pids().worker, key=lambda pid: _connections(pid, port))
 
     def logs(self) -> list[str]:
         """The end of each log that may say what went wrong."""
@@ -137,7 +138,7 @@ def _running(root: Path, show: Show) -> Iterator[Stage]:
         lock.release()
 
 
-def _calls(pid: int, port: int | None) -> int:
+def _connections(pid: int, port: int | None) -> int:
     connections = psutil.Process(pid).net_connections("tcp")
     return sum(connection.raddr[1:] == (port,) and connection.status == "ESTABLISHED" for connection in connections)
 

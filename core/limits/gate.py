@@ -24,6 +24,7 @@ _BUDGET_S: Final = 300.0
 _RUN_S: Final = 2.0
 _PAUSE_S: Final = 1.0
 _LEAST_S: Final = 0.1
+_MOST_FIRST_S: Final = 10.0  # the window may hold estimates that are settled, and much smaller, any moment
 
 Load = Callable[[Sequence[UUID]], Awaitable[Mapping[UUID, Owners]]]
 
@@ -157,6 +158,8 @@ class Gate:
         if len(self._pace) > _MOST_KEYS:
             self._pace.clear()
         # Never at once: whoever was just refused would only be refused again.
-        turn = max(self._pace.get(account.name, 0.0), now + max(wait_s, min(each_s, _RUN_S), _LEAST_S))
+        turn = max(
+            self._pace.get(account.name, 0.0), now + max(min(wait_s, _MOST_FIRST_S), min(each_s, _RUN_S), _LEAST_S)
+        )
         self._pace[account.name] = min(turn + each_s, now + _PACE_S)
         return turn - now

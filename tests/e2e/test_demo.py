@@ -91,14 +91,15 @@ def test_the_demo_tells_the_whole_story_and_leaves_nothing_behind(temporary: Pat
     assert re.search(
         r"on average [\d.]+ s instead of [\d.]+ s, for [\d.]+ instead of [\d.]+ USD \(made-up prices\)", said
     )
-    assert re.search(r"all 240 succeeded, by sim/trio-a × \d+, sim/trio-b × \d+, sim/trio-c × \d+", said)
-    assert re.search(r"\d+ of them met sim/trio-b first and went on elsewhere within the same attempt", said)
+    assert re.search(r"sim/trio-b answers status 500 +\d+ +\d+ +0 +\d+ +\d+\n", said)
+    assert re.search(r"all \d+ jobs succeeded", said)
+    assert re.search(r"the \d+ that met sim/trio-b went on elsewhere within the same attempt", said)
     assert re.search(r"breakers: sim/trio-a closed, sim/trio-b (open|half_open), sim/trio-c closed", said)
     assert re.search(r"worker-\d \(process \d+\) died", said)
     assert "500 jobs, 500 stored results, each from exactly one succeeded attempt" in said
     assert "no real model: sim/chat" in said
     assert re.search(r"sim/fast +50 +[\d,]+ +[\d,]+ +unknown", said)
-    assert "the 240 jobs of sim/trio, added up one by one from cost_usd, cost exactly that" in said
+    assert re.search(r"the \d+ jobs of sim/trio, added up one by one from cost_usd, cost exactly that", said)
     assert "How to go on" in said
     assert nothing_left(temporary)
 

@@ -61,6 +61,17 @@ def test_submit_and_wait_takes_the_api_from_the_environment_and_says_what_was_re
     assert run(folder.parent, "submit_and_wait.py", str(TEXT), "local/keypoints", **environment).returncode == 0
 
 
+def test_which_model_tells_what_was_chosen_why_and_what_it_took(folder: Path) -> None:
+    done = run(
+        folder, "which_model.py", "What is the capital of Portugal?", "Prove that the square root of two is irrational."
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[1].startswith("  sim/nano: looks simple") and lines[3].startswith("  sim/large: looks reasoning")
+    assert [line.split(" ")[0] for line in lines[4:]] == ["sim/nano", "sim/large"]
+    assert all(line.endswith(" USD") for line in lines[4:])
+
+
 def test_the_webhook_receiver_believes_signed_webhooks_only(folder: Path) -> None:
     command = [sys.executable, str(ROOT / "examples" / "webhook_receiver.py"), "0"]
     with subprocess.Popen(command, cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as receiver:

@@ -17,6 +17,8 @@ _SLOW_TIMES: Final = 5.0
 _SLOW_MS: Final = 2000.0
 # A failure counts as slow as this in the balance, or who fails fast would look quick.
 _FAILURE_MS: Final = 1000.0
+# Failure after failure makes it look slower and slower, up to this: from here it is back among the others within half a minute.
+_MOST_FAILURE_MS: Final = 10_000.0
 _MOST_LATENCIES: Final = 64
 _NEARLY: Final = 1e-6
 
@@ -101,9 +103,11 @@ class DeploymentState:
 
     def candidate(self, now: float, free: int) -> Candidate:
         """Return it as the balancing policies see it."""
+        # What it was like before it fell ill and while it was says nothing about one that is being probed.
+        unknown = self.breaker.retry_at is not None
         return Candidate(
-            self.name, self.deployment.region, self.deployment.weight, self.units, free, self.ewma.value(now),
-            self.ttft.value(now) or None, self.price,
+            self.name, self.deployment.region, self.deployment.weight, self.units, free,
+            0.0 if unknown else self.ewma.value(now), None if unknown else self.ttft.value(now) or None, self.price,
         )  # fmt: skip
 
     def begin(self, endpoint: str, tokens: int) -> "Visit":
@@ -159,6 +163,8 @@ class Visit:
         """It brought an answer of so many tokens in all (None: not told)."""
         state, now = self.state, clock()
         late = state.record.ttft_p50
+        if self.probe:
+            state.ewma, state.ttft = PeakEwma(), PeakEwma()
         state.record.answered(timing)
         first, whole = timing.ttft_ms, timing.upstream_ms or (now - self.began) * 1000
         if first is not None:
@@ -197,7 +203,8 @@ class Visit:
             self._unsaid()
         else:
             state.record.failed()
-            state.ewma.observe(max((now - self.began) * 1000, _FAILURE_MS, 2 * state.ewma.value(now)), now)
+            penalty = min(max(_FAILURE_MS, 2 * state.ewma.value(now)), _MOST_FAILURE_MS)
+            state.ewma.observe(max((now - self.began) * 1000, penalty), now)
             state.breaker.record(now, ok=False, slow=error.code == "upstream_timeout", began=self.began)
         if wait and kind == "overload":
             state.rest(now, wait)

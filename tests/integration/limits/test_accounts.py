@@ -221,7 +221,9 @@ async def test_the_gate_holds_back_what_exceeds_a_limit_and_spreads_it(ledger: A
     jobs = [candidate(key) for _ in range(6)]
     waits = await gate.admit([*jobs, candidate(free), candidate(None)])
     assert list(waits) == [job.job for job in jobs[3:]]
-    assert sorted(waits.values()) == list(waits.values()) and 55 < min(waits.values()) <= 62
+    # The first looks again soon: what was set aside may be settled, and much smaller, any moment.
+    assert sorted(waits.values()) == list(waits.values())
+    assert min(waits.values()) == 10
     gate.ended(jobs[0].job, tokens=10, cost=Decimal(1))
     gate.ended(jobs[0].job, tokens=10)
     await gate.aclose()

@@ -65,7 +65,7 @@ def test_choosing_badly_fails_the_demo(auto: list[dict[str, Any]], why: str) -> 
 
 def test_a_group_takes_from_its_acceptance_to_its_last_end() -> None:
     ended = {"created_at": "2026-11-20T08:00:00.500Z", "finished_at": "2026-11-20T08:00:02Z"}
-    assert Group(ended, [], 1.0).seconds == 1.5
+    assert Group(ended, []).seconds == 1.5
 
 
 def test_only_the_statuses_that_occur_are_told() -> None:

@@ -9,7 +9,7 @@ import pytest
 from policies.catalog import Catalog, Deployment, RoutingPolicy
 from workers.providers.protocol import ProviderError, UpstreamTiming
 from workers.routing.router import Router
-from workers.routing.state import DeploymentState, Visit
+from workers.routing.state import DeploymentState, Visit, clock
 
 CHAT, EMBED = "/v1/chat/completions", "/v1/embeddings"
 
@@ -164,6 +164,27 @@ def test_half_open_lets_a_few_calls_through() -> None:
         visit.answered(UpstreamTiming(upstream_ms=1.0), None, None)
         visit.left()
     assert made.room() == {"m": 50}
+
+
+def test_a_deployment_that_is_well_again_gets_work_again_at_once() -> None:
+    """How slow its failures made it look says nothing about it any more."""
+    made = router(deployment("a"), deployment("b"), slots=50)
+    for _ in range(20):
+        visit = made.states["b"].begin(CHAT, 0)
+        visit.answered(UpstreamTiming(ttft_ms=10.0, upstream_ms=10.0), None, None)
+        visit.left()
+        visit = made.states["a"].begin(CHAT, 0)
+        visit.failed(ProviderError("upstream_error", "It fell over.", retryable=True))
+        visit.left()
+    ill = made.states["a"]
+    assert ill.breaker.retry_at is not None
+    ill.breaker._open_until = 0.0
+    assert {begin(made).state.name for _ in range(8)} == {"a", "b"}
+    for _ in range(2):
+        probe = ill.begin(CHAT, 0)
+        probe.answered(UpstreamTiming(ttft_ms=10.0, upstream_ms=10.0), None, None)
+        probe.left()
+    assert ill.ewma.value(clock()) <= 10.0
 
 
 @pytest.mark.parametrize(
