@@ -8,6 +8,7 @@ from cli.commands.doctor import doctor
 from cli.commands.jobs import jobs
 from cli.commands.keys import keys
 from cli.commands.migrate import migrate
+from cli.commands.schedules import schedules
 from cli.commands.tenants import tenants
 from cli.commands.up import down, up
 
@@ -28,5 +29,5 @@ def main() -> None:
     """  # noqa: D301 - click reads the backspace as: keep these lines as they are
 
 
-for command in (up, down, demo, jobs, keys, tenants, catalog, migrate, doctor):
+for command in (up, down, demo, jobs, schedules, keys, tenants, catalog, migrate, doctor):
     main.add_command(command)

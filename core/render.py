@@ -14,6 +14,16 @@ JOB_COLUMNS: Final = (
     "max_attempts, result, error, usage, cost_usd, route, cache, timing, group_id, schedule_id, metadata, version, event_seq, "
     "webhook, stream, traceparent"
 )
+#: Why a run of a schedule did not take place, or stopped before its last job.
+RUN_REASONS: Final = {
+    "overlap": "Skipped: the run before it was still going on.",
+    "missed": "Skipped: nobody looked at that time nor within an hour after it.",
+    "max_jobs": "Stopped by the budget: max_jobs were submitted.",
+    "max_tokens": "Stopped by the budget: max_tokens were used.",
+    "max_cost_usd": "Stopped by the budget: max_cost_usd was spent.",
+    "cancelled": "Stopped: its group was cancelled.",
+    "refused": "Stopped: its jobs could not be made from the template any more.",
+}
 _BYPASS: Final = {"status": "bypass", "similarity": None, "age_s": None}
 TIMING: Final = (
     "queued_ms", "batch_size", "connect_ms", "ttft_ms", "itl_ms", "tokens_per_s", "upstream_ms", "overhead_ms", "total_ms",
@@ -90,6 +100,35 @@ def render_group(row: Mapping[Any, Any]) -> dict[str, Any]:
         "usage": _json(row["usage"]),
         "cost_usd": None if cost is None else format(cost, "f"),
         "unpriced_jobs": row["unpriced_jobs"],
+    }
+
+
+def render_run(row: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return the run of a schedule for a row of ``schedule_read_runs.sql`` or ``schedule_end_runs.sql``."""
+    cost = None if row["cost_usd"] is None else format(row["cost_usd"], "f")
+    return {
+        "id": ids.encode(ids.RUN, row["id"]),
+        "object": "schedule_run",
+        "schedule_id": ids.encode(ids.SCHEDULE, row["schedule_id"]),
+        "group_id": ids.encode(ids.GROUP, row["id"]) if row["planned"] else None,
+        "kind": row["kind"],
+        "status": row["status"],
+        "trigger": row["trigger"],
+        "reason": row["reason"],
+        "message": RUN_REASONS.get(row["reason"] or ""),
+        "scheduled_for": moment(row["slot"]),
+        "created_at": moment(row["created_at"]),
+        "finished_at": moment(row["finished_at"]),
+        "missed": row["missed"],
+        "planned": row["planned"],
+        "skipped_fresh": row["skipped_fresh"],
+        "submitted": row["submitted"],
+        "succeeded": row["succeeded"],
+        "failed": row["failed"],
+        "cancelled": row["cancelled"],
+        "over_budget": row["over_budget"],
+        "tokens": int(row["tokens"]),
+        "cost": cost,
     }
 
 

@@ -51,6 +51,10 @@ def _tally(name: str) -> Column[object]:
     return Column(name, BigInteger, nullable=False, server_default=text("0"))
 
 
+def _count(name: str) -> Column[object]:
+    return Column(name, Integer, nullable=False, server_default=text("0"))
+
+
 tenants = Table(
     "tenants",
     metadata,
@@ -349,17 +353,13 @@ upstream_batches = Table(
     _moment("created_at", default=True),
     _moment("submitted_at", nullable=True),
     _moment("ended_at", nullable=True),
-    Index(
-        "upstream_batches_collecting_idx", "deployment", unique=True, postgresql_where=text("state = 'collecting'")
-    ),
+    Index("upstream_batches_collecting_idx", "deployment", unique=True, postgresql_where=text("state = 'collecting'")),
     Index("upstream_batches_next_look_at_idx", "next_look_at", postgresql_where=text("state <> 'settled'")),
     Index("upstream_batches_ended_at_idx", "ended_at", postgresql_where=text("ended_at is not null")),
     CheckConstraint("state in ('collecting','filled','uploaded','submitted','ended','settled')", name="state"),
     CheckConstraint("(state in ('ended','settled')) = (outcome is not null)", name="outcome"),
     CheckConstraint("(outcome is null) = (ended_at is null)", name="ended_at"),
-    CheckConstraint(
-        "state <> 'submitted' or (upstream_id is not null and submitted_at is not null)", name="submitted"
-    ),
+    CheckConstraint("state <> 'submitted' or (upstream_id is not null and submitted_at is not null)", name="submitted"),
 )
 
 attempts = Table(
@@ -483,4 +483,80 @@ webhook_deliveries = Table(
     CheckConstraint("status in ('pending','sending','delivered','exhausted','cancelled')", name="status"),
     CheckConstraint("(status = 'delivered') = (delivered_at is not null)", name="delivered_at"),
     CheckConstraint("(status = 'sending') = (lease_until is not null)", name="lease_until"),
+)
+
+# What is to be done when. next_run_at is when somebody has to look next: null while paused.
+schedules = Table(
+    "schedules",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("tenant_id", Uuid, nullable=False),
+    Column("key_id", Uuid),
+    Column("name", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("cron", Text, nullable=False),
+    Column("timezone", Text, nullable=False),
+    Column("paused", Boolean, nullable=False, server_default=text("false")),
+    Column("template", JSON, nullable=False),
+    # JSON and not JSONB: the order of its members is the order of the jobs.
+    Column("matrix", JSON),
+    Column("budget", JSON),
+    Column("ttl_s", Double),
+    Column("refresh_before_s", Double),
+    _moment("next_run_at", nullable=True),
+    Column("version", Integer, nullable=False, server_default=text("1")),
+    _moment("created_at", default=True),
+    _moment("updated_at", default=True),
+    Index("schedules_tenant_id_id_idx", "tenant_id", "id"),
+    Index("schedules_next_run_at_idx", "next_run_at", postgresql_where=text("next_run_at is not null")),
+    CheckConstraint("kind in ('jobs','prewarm','keep_warm')", name="kind"),
+    CheckConstraint("not paused or next_run_at is null", name="paused"),
+)
+
+# One firing of a schedule. The group of its jobs has the same id: it counts down with the jobs, and its last job ends the run.
+schedule_runs = Table(
+    "schedule_runs",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("schedule_id", Uuid, ForeignKey("schedules.id", ondelete="CASCADE"), nullable=False),
+    Column("tenant_id", Uuid, nullable=False),
+    Column("kind", Text, nullable=False),
+    _moment("slot"),
+    Column("trigger", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("reason", Text),
+    _count("missed"),
+    _count("planned"),
+    # The first combination that is not yet decided upon.
+    _count("next_index"),
+    _count("skipped_fresh"),
+    _count("submitted"),
+    _count("over_budget"),
+    _count("succeeded"),
+    _count("failed"),
+    _count("cancelled"),
+    _tally("tokens"),
+    Column("cost_usd", Numeric),
+    # What the run expands, as the schedule was when it fired; null once it has ended.
+    Column("plan", JSON),
+    # When a worker has to look next: null once there is nothing to do but wait for the jobs.
+    _moment("next_look_at", nullable=True),
+    # Of keep_warm: the end of the window.
+    _moment("ends_at", nullable=True),
+    _moment("created_at", default=True),
+    _moment("finished_at", nullable=True),
+    Index(
+        "schedule_runs_slot_idx",
+        "schedule_id",
+        "slot",
+        unique=True,
+        postgresql_where=text("trigger <> 'manual'"),
+    ),
+    Index("schedule_runs_running_idx", "schedule_id", unique=True, postgresql_where=text("status = 'running'")),
+    Index("schedule_runs_schedule_id_id_idx", "schedule_id", "id"),
+    Index("schedule_runs_next_look_at_idx", "next_look_at", postgresql_where=text("next_look_at is not null")),
+    CheckConstraint("trigger in ('cron','catch_up','manual')", name="trigger"),
+    CheckConstraint("status in ('running','completed','cancelled','skipped')", name="status"),
+    CheckConstraint("(status = 'running') = (finished_at is null)", name="finished_at"),
+    CheckConstraint("next_index between 0 and planned", name="next_index"),
 )

@@ -6,6 +6,7 @@ Flower and beat import this module too, so nothing here opens a connection or ne
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery, bootsteps
+from celery.schedules import crontab
 from celery.signals import setup_logging, worker_shutting_down
 
 from core.dispatch import CLAIM_TASK, broker_settings
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from workers.engine.engine import Engine
 
 _MAINTENANCE_S = 300.0
+_SCHEDULES = "schedules"
+_SCHEDULES_S = 30.0
 
 app = Celery("coatcheck", set_as_current=True)
 app.conf.update(
@@ -40,7 +43,14 @@ app.conf.update(
             "schedule": _MAINTENANCE_S,
             "args": ("maintenance",),
             "options": {"queue": "maintenance", "expires": _MAINTENANCE_S},
-        }
+        },
+        # Every minute on the minute, which is when schedules may be due: the workers look in Postgres which of them are.
+        "ring-schedules": {
+            "task": CLAIM_TASK,
+            "schedule": crontab(),
+            "args": (_SCHEDULES,),
+            "options": {"queue": "maintenance", "expires": _SCHEDULES_S},
+        },
     },
 )
 
@@ -75,7 +85,7 @@ _current: list["Engine"] = []
 @app.task(name=CLAIM_TASK)  # type: ignore[untyped-decorator]
 def claim(lane: str) -> dict[str, Any]:
     """Claim the ready jobs of a lane; they are in the engine's hands when this returns."""
-    if lane not in LANES or not _current:
+    if lane not in (*LANES, _SCHEDULES) or not _current:
         return {"lane": str(lane)[:32], "size": 0, "note": "unknown lane"}
     return _current[0].claim(lane)
 

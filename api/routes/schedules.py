@@ -64,7 +64,8 @@ async def change_schedule(call: Call) -> Answer:
     if changes.keys() & _MAKES_JOBS:
         members = await checked_members(call, members)
     values = as_text({name: members[name] for name in changes})
-    if changes.keys() & _TIMES:
+    if any(members[name] != getattr(before, name) for name in _TIMES):
+        # Only then: a time that has just come and that nobody has looked at yet would be passed over.
         values["next_run_at"] = _next(members)
     try:
         return json_answer(render_schedule(await _store(call).change(before, values)))

@@ -255,11 +255,7 @@ class RunCompleted(BaseModel):
 
 
 def keep_warm(template: dict[str, Any]) -> dict[str, Any]:
-    """Return the checked template of keep_warm with its defaults.
-
-    Raises:
-        pydantic.ValidationError
-    """
+    """Return the checked template of keep_warm with its defaults; raises pydantic.ValidationError."""
     return KeepWarm.model_validate(template).model_dump()
 
 

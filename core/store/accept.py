@@ -36,6 +36,7 @@ class NewJob:
     webhook: str | None = None
     cache_options: str | None = None
     group_id: UUID | None = None
+    schedule_id: UUID | None = None
     max_attempts: int = 5
     timeout_s: float = 600.0
     ttl_s: float = 86_400.0
@@ -69,8 +70,8 @@ class Accepted:
 
 _COLUMNS: Final = (
     "id", "tenant_id", "endpoint", "model", "lane", "priority", "body", "stream", "metadata", "webhook", "cache_options",
-    "group_id", "max_attempts", "timeout_s", "ttl_s", "run_at", "expires_at", "request_id", "traceparent", "route_model", "route",
-    "key_id", "concurrency_key", "concurrency_limit",
+    "group_id", "schedule_id", "max_attempts", "timeout_s", "ttl_s", "run_at", "expires_at", "request_id", "traceparent",
+    "route_model", "route", "key_id", "concurrency_key", "concurrency_limit",
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""What every end of a job brings with it, in the same commit: its group counts down, its webhooks are written."""
+"""What every end of a job brings with it, in the same commit: its group or run counts down, its webhooks are written."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core import ids
 from core.lifecycle import TERMINAL
-from core.render import moment, render_group, render_job
+from core.render import moment, render_group, render_job, render_run
 from core.store.statements import statement
 
 #: A result longer than this (in bytes of JSON) is left out of webhook payloads; the receiver fetches it by id.
@@ -52,6 +52,15 @@ async def end(connection: AsyncConnection, rows: Sequence[Row[Any]], public_url:
     return ended
 
 
+async def end_groups(connection: AsyncConnection, groups: Sequence[UUID], public_url: str) -> int:
+    """Tell of groups that are complete although no job's end was the last thing they waited for; and of runs without jobs.
+
+    Returns:
+        How many webhook deliveries are due.
+    """
+    return await _push(connection, [], list(groups), public_url)
+
+
 async def _count_down(connection: AsyncConnection, grouped: Counter[UUID]) -> list[UUID]:
     rows = await connection.execute(
         statement("count_down"), {"group_id": list(grouped), "ended": list(grouped.values())}
@@ -74,13 +83,29 @@ async def _push(connection: AsyncConnection, jobs: list[UUID], groups: list[UUID
                 _event(kind, data, now, row["tenant_id"], job_id=row["id"], url=own_url, trace=row["traceparent"])
             )
     if groups:
-        rows = (await connection.execute(statement("read_groups"), {"id": sorted(groups)})).mappings()
-        events += [
-            _event("group.completed", render_group(row), now, row["tenant_id"], group_id=row["id"]) for row in rows
-        ]
+        events += await _completed(connection, groups, now)
+    if not events:
+        return 0
     columns = {name: [event[name] for event in events] for name in events[0]}
     deliveries: int = (await connection.execute(statement("push"), columns)).scalar_one()
     return deliveries
+
+
+async def _completed(connection: AsyncConnection, groups: list[UUID], now: datetime) -> list[dict[str, Any]]:
+    """Return the events of complete groups. That of a schedule's run ends the run, and speaks for it."""
+    runs = (await connection.execute(statement("schedule_end_runs"), {"id": groups})).mappings().all()
+    events = [
+        _event("schedule.run_completed", render_run(row), now, row["tenant_id"], group_id=row["id"])
+        for row in runs
+        if row["ended"]
+    ]
+    plain = sorted(set(groups) - {row["id"] for row in runs})
+    if plain:
+        rows = (await connection.execute(statement("read_groups"), {"id": plain})).mappings()
+        events += [
+            _event("group.completed", render_group(row), now, row["tenant_id"], group_id=row["id"]) for row in rows
+        ]
+    return events
 
 
 def _event(

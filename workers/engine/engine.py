@@ -30,12 +30,13 @@ from core.store.failures import DATABASE_ERRORS
 from core.store.standing import read_bases, read_limits
 from core.store.work import Room, abandon, claim
 from policies.catalog import Catalog
+from policies.giving_way import spare
 from workers.engine.admission import Admission
 from workers.engine.attempt import Attempts
 from workers.engine.claims import ClaimReport, LaneClaimer
 from workers.engine.deltas import DeltaWriter
 from workers.engine.finisher import Finisher
-from workers.engine.flight import Flight
+from workers.engine.flight import PREWARM, Flight
 from workers.engine.heartbeat import Heartbeat
 from workers.engine.job import Job
 from workers.engine.lanes import LaneClasses
@@ -44,6 +45,8 @@ from workers.engine.plane import ModelPlane
 from workers.engine.slots import Slots
 from workers.engine.sweep import Sweep
 from workers.maintenance import Maintenance
+from workers.schedules.clock import ScheduleClock
+from workers.schedules.warmth import WarmthKeeper
 from workers.upstream_batches import UpstreamBatches
 from workers.webhooks.claimer import WebhookClaimer
 
@@ -63,6 +66,7 @@ class Engine:
         self.lanes = tuple(lane for lane in worker.lanes if lane in JOB_LANES)
         self.presence = Presence("worker", worker.lanes, worker.lease_s)
         self._workers = 1
+        self._waited_for: frozenset[str] = frozenset()
         self._stopping = False
         self._ready = threading.Event()
         self._failure: BaseException | None = None
@@ -165,6 +169,8 @@ class Engine:
             else None
         )
         self._maintenance = Maintenance(self._engine, settings) if "maintenance" in worker.lanes else None
+        self._schedules = ScheduleClock(self._engine, lambda: self.catalog, settings.public_url, work=self._has_work)
+        self._warmth = WarmthKeeper(self._engine, lambda: self.catalog, self._plane.warm)
         self._sweep = Sweep(
             self._engine, settings.public_url, worker.sweep_s, self.lanes, self._announcer,
             found=self._found, wake=self._wake, ring=self._doorbell.ring,
@@ -185,8 +191,12 @@ class Engine:
         left_out = self._batches.models if self._batches is not None else frozenset()
         return {model: room for model, room in self._router.room().items() if model not in left_out}
 
+    def _room_to_spare(self) -> dict[str, int]:
+        """Return the slots that the lane which gives way may take."""
+        return spare(self._router.room(), self._flight.prewarming, self._waited_for)
+
     def _claimer(self, lane: str) -> LaneClaimer:
-        free = self._room_beside_batches if lane == "bulk" else self._router.room
+        free = {"bulk": self._room_beside_batches, PREWARM: self._room_to_spare}.get(lane, self._router.room)
         return LaneClaimer(
             lane, self._slots, free=free, short=self._router.short_of, again=self._wake, claim=self._claim_rows,
             start=self._flight.begin, ring=self._doorbell.ring,
@@ -208,6 +218,8 @@ class Engine:
             background["webhooks"] = self._hooks.run()
         if self._maintenance is not None:
             background["maintenance"] = self._maintenance.run()
+            background["schedules"] = self._schedules.run()
+        background["keep-warm"] = self._warmth.run()
         tasks = [asyncio.create_task(work, name=name) for name, work in background.items()]
         for task in tasks:
             task.add_done_callback(self._part_ended)
@@ -253,6 +265,7 @@ class Engine:
     def _found(self, lanes: Mapping[str, frozenset[str]], workers: int) -> None:
         self._workers = workers
         self._router.waiting(frozenset().union(*lanes.values()))
+        self._waited_for = frozenset().union(*(models for lane, models in lanes.items() if lane != PREWARM))
         for lane in lanes:
             self._claimers[lane].wake(insist=True)
 
@@ -263,6 +276,9 @@ class Engine:
             self._hooks.wake()
         elif lane == "maintenance" and self._maintenance is not None:
             self._maintenance.wake()
+            self._schedules.wake()
+        elif lane == "schedules":
+            self._schedules.wake()
 
     def _has_work(self, lane: str) -> None:
         """A commit of ours gave a lane work: here if we serve it, elsewhere by doorbell."""

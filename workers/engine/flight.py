@@ -1,6 +1,7 @@
 """The jobs that run in this process: begun, aborted, handed back, settled. Lives on the engine's loop."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from workers.engine.slots import Slots
 
 _log = structlog.get_logger(__name__)
 _ABORT_S = 5.0
+PREWARM = "prewarm"
 
 
 @dataclass(slots=True, frozen=True)
@@ -44,6 +46,7 @@ class Flight:
 
     Attributes:
         leases: the lease number of every job in this process. Other threads may copy it, nobody else changes it.
+        prewarming: how many jobs of each model run here for the lane ``prewarm``, which gives way to all others.
     """
 
     def __init__(
@@ -69,12 +72,15 @@ class Flight:
         self._running: dict[UUID, _Running] = {}
         self._handing_back = False
         self.leases: dict[UUID, int] = {}
+        self.prewarming: Counter[str] = Counter()
 
     def begin(self, job: Job) -> None:
         """Start an attempt at a job that was just claimed."""
         self._slots.take(job.lane, job.tenant_id, job.body_bytes)
         self._attempts.router.expect(job.model)
         IN_FLIGHT.labels(job.lane).inc()
+        if job.lane == PREWARM:
+            self.prewarming[job.model] += 1
         stream = DeltaStream(job, self._announcer, self._deltas.note)
         self._running[job.id] = _Running(job, asyncio.create_task(self._run(job, stream)))
         self.leases[job.id] = job.lease_no
@@ -173,6 +179,8 @@ class Flight:
     def _leave(self, job: Job) -> None:
         self._slots.give_back(job.lane, job.tenant_id, job.body_bytes)
         IN_FLIGHT.labels(job.lane).dec()
+        if job.lane == PREWARM:
+            self.prewarming[job.model] -= 1
         current = self._running.get(job.id)
         # The same job may run here again by now, under a newer lease.
         if current is not None and current.job.lease_no == job.lease_no:

@@ -121,6 +121,15 @@ class ModelPlane:
         if fresh:
             self._warming = asyncio.ensure_future(self._warm(fresh))
 
+    async def warm(self, name: str) -> WarmReport:
+        """Warm one deployment now, through the pools of live calls."""
+        state = self.router.states.get(name)
+        if state is None:
+            return WarmReport(error="not in the catalog any more")
+        report = await self._mergers[state.deployment.provider].warm(state.deployment)
+        state.record.warmed(report.connect_ms)
+        return report
+
     async def _warm(self, names: list[str]) -> None:
         states = [state for name in names if (state := self.router.states.get(name)) is not None]
         reports = await asyncio.gather(

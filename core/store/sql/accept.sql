@@ -10,20 +10,21 @@ input AS MATERIALIZED (
     CAST(:id AS uuid[]), CAST(:tenant_id AS uuid[]), CAST(:key_id AS uuid[]), CAST(:endpoint AS text[]), CAST(:model AS text[]),
     CAST(:route_model AS text[]), CAST(:route AS text[]), CAST(:lane AS text[]),
     CAST(:priority AS smallint[]), CAST(:body AS text[]), CAST(:stream AS boolean[]), CAST(:metadata AS text[]),
-    CAST(:webhook AS text[]), CAST(:cache_options AS text[]), CAST(:group_id AS uuid[]), CAST(:concurrency_key AS text[]),
+    CAST(:webhook AS text[]), CAST(:cache_options AS text[]), CAST(:group_id AS uuid[]), CAST(:schedule_id AS uuid[]), CAST(:concurrency_key AS text[]),
     CAST(:concurrency_limit AS integer[]), CAST(:max_attempts AS smallint[]),
     CAST(:timeout_s AS double precision[]), CAST(:ttl_s AS double precision[]), CAST(:run_at AS timestamptz[]),
     CAST(:expires_at AS timestamptz[]), CAST(:request_id AS text[]), CAST(:traceparent AS text[]))
   AS t (id, tenant_id, key_id, endpoint, model, route_model, route, lane, priority, body, stream, metadata, webhook, cache_options,
-        group_id, concurrency_key, concurrency_limit, max_attempts, timeout_s, ttl_s, run_at, expires_at, request_id, traceparent)
+        group_id, schedule_id, concurrency_key, concurrency_limit, max_attempts, timeout_s, ttl_s, run_at, expires_at, request_id,
+        traceparent)
   WHERE scope.seen IS NOT NULL
 ),
 accepted AS (
   INSERT INTO jobs (id, tenant_id, key_id, status, endpoint, model, route_model, route, lane, priority, body, stream, metadata,
-    webhook, cache_options, group_id, concurrency_key, concurrency_limit, max_attempts, timeout_s, ttl_s, created_at, run_at,
-    expires_at, request_id, traceparent)
+    webhook, cache_options, group_id, schedule_id, concurrency_key, concurrency_limit, max_attempts, timeout_s, ttl_s, created_at,
+    run_at, expires_at, request_id, traceparent)
   SELECT id, tenant_id, key_id, 'queued', endpoint, model, nullif(route_model, model), route::jsonb, lane, priority, body::json,
-    stream, metadata::jsonb, webhook::jsonb, cache_options::jsonb, group_id, concurrency_key, concurrency_limit, max_attempts,
+    stream, metadata::jsonb, webhook::jsonb, cache_options::jsonb, group_id, schedule_id, concurrency_key, concurrency_limit, max_attempts,
     timeout_s, ttl_s, now(), coalesce(run_at, now()), coalesce(expires_at, now() + make_interval(secs => ttl_s)), request_id,
     traceparent
   FROM input

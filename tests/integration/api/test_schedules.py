@@ -1,5 +1,6 @@
 """Schedules over HTTP: what is stored, what is refused, and what a run tells."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -114,6 +115,30 @@ async def test_a_change_changes_what_it_names(admin: Caller) -> None:
     assert told["budget"] == {"max_tokens": 5}
     assert (await admin.http.patch(path, json={"budget": None})).json()["budget"] is None
     assert (await admin.http.patch(path, json={})).json()["name"] == "Asleep"
+
+
+async def test_a_change_that_leaves_the_times_alone_does_not_pass_over_one_that_is_due(
+    admin: Caller, store: Store, tick: Callable[[], Awaitable[None]]
+) -> None:
+    made = await admin.post("/v1/schedules", 201, json=schedule())
+    await store.sql("UPDATE schedules SET next_run_at = now() - interval '1 s'")
+    answer = await admin.http.patch(f"/v1/schedules/{made['id']}", json={"paused": False, "name": "Renamed"})
+    assert answer.status_code == 200
+    await tick()
+    assert len((await admin.get(f"/v1/schedules/{made['id']}/runs"))["data"]) == 1
+
+
+async def test_two_changes_at_once_do_not_mix(admin: Caller) -> None:
+    made = await admin.post("/v1/schedules", 201, json=schedule())
+    path = f"/v1/schedules/{made['id']}"
+    other = {**TEMPLATE, "body": {**TEMPLATE["body"], "messages": [{"role": "user", "content": "{{only}}"}]}}
+    answers = await asyncio.gather(
+        *(admin.http.patch(path, json={"template": other, "matrix": {"only": [str(n)]}}) for n in range(4))
+    )
+    statuses = [answer.status_code for answer in answers]
+    assert set(statuses) <= {200, 409} and 200 in statuses
+    told = await admin.get(path)
+    assert told["template"] == other and list(told["matrix"]) == ["only"]
 
 
 async def test_a_change_is_checked_with_what_stays(admin: Caller) -> None:

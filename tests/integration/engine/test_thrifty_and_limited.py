@@ -47,14 +47,14 @@ async def test_a_key_never_has_more_jobs_in_flight_than_it_may(
     await all_done(store, free)
 
     async def held() -> bool:
-        return await store.value("SELECT count(*) FROM attempts WHERE outcome = 'handed_back'") >= 3
+        return bool(await store.value("SELECT count(*) >= 3 FROM attempts WHERE outcome = 'handed_back'"))
 
     await eventually(held)
     assert simulator.stats()["in_flight"] == 2
 
     async def released() -> bool:
         await asyncio.to_thread(simulator.control, release=True)
-        return await store.value("SELECT count(*) FROM jobs WHERE status = 'succeeded'") == 6
+        return bool(await store.value("SELECT count(*) = 6 FROM jobs WHERE status = 'succeeded'"))
 
     await eventually(released)
     assert all([await store.status(job) is Status.SUCCEEDED for job in jobs])

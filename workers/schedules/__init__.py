@@ -1,0 +1,1 @@
+"""Schedules at work: the clock that fires them, and the expansion of their runs into jobs."""

@@ -1,0 +1,200 @@
+"""The clock: fires the schedules that are due and expands their runs, in every worker that serves the lane maintenance.
+
+It needs nobody to ring: beat's ring every minute only makes it look at once. Any number of clocks may tick at the same time,
+because Postgres gives each due schedule and each run to one of them.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from core import ids
+from core.limits import expected
+from core.store.accept import NewJob
+from core.store.failures import DATABASE_ERRORS, is_crossed, is_outage
+from core.store.moves import cancel_group
+from core.store.schedule_runs import (
+    Run,
+    add_slice,
+    end_window,
+    fire_due,
+    next_look_s,
+    put_off,
+    spent_by,
+    stands_at,
+    stop_run,
+    take_run,
+)
+from policies.catalog import Catalog
+from policies.schedules import KEEP_WARM, PREWARM, Allowance, Spent, allowance
+from workers.schedules.expansion import Plan, job_of, key_of
+from workers.schedules.freshness import Freshness, NothingIsFresh
+
+_log = structlog.get_logger(__name__)
+_EVERY_S: Final = 2.0
+_SOONEST_S: Final = 0.05
+# So many jobs at a time: a few milliseconds of the loop that live jobs need too.
+_SLICE: Final = 100
+_BREATH_S: Final = 0.01
+# How often a run that waits for its budget to settle is looked at.
+_PACE_S: Final = 0.5
+_ROUND: Final = 20
+_WEBHOOKS: Final = "webhooks"
+
+
+class ScheduleClock:
+    """One in a worker process.
+
+    Args:
+        engine: connections with the worker's role.
+        catalog: returns the catalog in force.
+        public_url: what absolute URLs in webhook payloads start with.
+        work: told which lanes got work.
+        freshness: knows which entries of the cache need no prewarming.
+        every_s: longest time between two looks.
+    """
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        catalog: Callable[[], Catalog],
+        public_url: str,
+        *,
+        work: Callable[[str], None],
+        freshness: Freshness | None = None,
+        every_s: float = _EVERY_S,
+    ) -> None:
+        self._engine = engine
+        self._catalog = catalog
+        self._public_url = public_url
+        self._work = work
+        self._freshness = freshness or NothingIsFresh()
+        self._every_s = every_s
+        self._wake = asyncio.Event()
+
+    def wake(self) -> None:
+        """Look now."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Tick for ever; the engine cancels it."""
+        while True:
+            pause = self._every_s * random.uniform(0.9, 1.1)
+            try:
+                due_in_s = await self.once()
+            except DATABASE_ERRORS as error:
+                _log.warning("schedules_failed", error=type(error).__name__)
+            else:
+                if due_in_s is not None:
+                    pause = min(pause, max(_SOONEST_S, due_in_s))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._wake.wait()
+            self._wake.clear()
+
+    async def once(self) -> float | None:
+        """Do what is due; return in how many seconds something is due next, None when nothing is."""
+        due_in_s = await next_look_s(self._engine)
+        if due_in_s is None or due_in_s > 0:
+            return due_in_s
+        while (fired := await fire_due(self._engine, most=_ROUND)).looked_at == _ROUND:
+            pass
+        if fired.runs or fired.skipped:
+            _log.info("schedules_fired", runs=len(fired.runs), skipped=fired.skipped)
+        while run := await take_run(self._engine):
+            await self.work_on(run)
+        return await next_look_s(self._engine)
+
+    async def work_on(self, run: Run) -> None:
+        """Take a run as far as it can go now."""
+        try:
+            if run.kind == KEEP_WARM:
+                self._pushed(await end_window(self._engine, run.id, self._public_url))
+            else:
+                await self._expand(run)
+        except Exception as error:
+            # Whatever it is, it must not end one worker after the other.
+            if is_outage(error) or is_crossed(error):
+                raise
+            # What fails now fails each time, and the schedule would be stuck behind this run. The error itself may quote a
+            # prompt, which is nobody's business in a log.
+            _log.error("run_refused", run=ids.encode(ids.RUN, run.id), error=type(error).__name__)
+            await self._refuse(run)
+
+    async def _expand(self, run: Run) -> None:
+        plan, start, submitted, cancelled = Plan.of(run), run.next_index, run.submitted, run.cancelled
+        while start < run.planned:
+            if cancelled:
+                await self._cancel(run, start)
+                return
+            allowed = await self._allowance(run, plan, start, submitted)
+            if allowed.stopped_by is not None:
+                self._pushed(await stop_run(self._engine, run, start, allowed.stopped_by, self._public_url))
+                return
+            if not allowed.jobs:
+                await put_off(self._engine, run.id, _PACE_S)
+                return
+            upto, jobs = await self._slice(run, plan, start, allowed.jobs)
+            moved = await add_slice(self._engine, run.id, start, upto, jobs, self._public_url)
+            if moved is None:
+                return
+            self._pushed(moved.deliveries)
+            for lane in {job.lane for job in jobs}:
+                self._work(lane)
+            start, submitted, cancelled = upto, submitted + len(jobs), moved.cancelled
+            # Live jobs share this loop and the database: nobody waits for the last slice of ten thousand.
+            await asyncio.sleep(_BREATH_S)
+
+    async def _allowance(self, run: Run, plan: Plan, start: int, submitted: int) -> Allowance:
+        budget = plan.budget
+        if not budget.counts_use:
+            return allowance(budget, Spent(submitted), 0, None)
+        row = await spent_by(self._engine, run.id)
+        spent = Spent(
+            submitted, row.unfinished, row.tokens, row.most_tokens, float(row.cost_usd), float(row.most_cost_usd)
+        )
+        request = plan.request(start)
+        body = request["body"]
+        tokens, cost = expected(self._catalog(), body["model"], request["endpoint"], body)
+        return allowance(budget, spent, tokens, None if cost is None else float(cost))
+
+    async def _slice(self, run: Run, plan: Plan, start: int, most: int) -> tuple[int, list[NewJob]]:
+        """Return the jobs of the next combinations, at most `most`, and the first combination after them."""
+        catalog = self._catalog()
+        requests = [plan.request(index) for index in range(start, min(run.planned, start + _SLICE))]
+        fresh = await self._fresh(run, plan, requests)
+        jobs: list[NewJob] = []
+        for place, request in enumerate(requests):
+            if place in fresh:
+                continue
+            if len(jobs) == most:
+                return start + place, jobs
+            jobs.append(job_of(run, plan, request, catalog))
+        return start + len(requests), jobs
+
+    async def _fresh(self, run: Run, plan: Plan, requests: list[dict[str, object]]) -> set[int]:
+        if run.kind != PREWARM:
+            return set()
+        keys = [key_of(run, request) for request in requests]
+        fresh = await self._freshness.is_fresh(keys, plan.fresh_for_s)
+        return {place for place, key in enumerate(keys) if key in fresh}
+
+    async def _cancel(self, run: Run, start: int) -> None:
+        """The run's group was cancelled, maybe while a slice was on its way."""
+        late = await cancel_group(self._engine, run.tenant_id, run.id, self._public_url)
+        deliveries = await stop_run(self._engine, run, start, "cancelled", self._public_url)
+        self._pushed(deliveries + (late.ended.deliveries if late is not None else 0))
+
+    async def _refuse(self, run: Run) -> None:
+        start = await stands_at(self._engine, run.id)
+        if start is not None:
+            self._pushed(await stop_run(self._engine, run, start, "refused", self._public_url))
+
+    def _pushed(self, deliveries: int) -> None:
+        if deliveries:
+            self._work(_WEBHOOKS)
