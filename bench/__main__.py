@@ -24,6 +24,7 @@ from bench.measures import (
     drain,
     enqueue,
     failover,
+    forecast,
     hedging,
     idle,
     limits,
@@ -53,6 +54,7 @@ BENCHES: dict[str, Callable[[World], list[Figure]]] = {
     "hedging": hedging.measure,
     "limits": limits.measure,
     "screening": screening.measure,
+    "forecast": forecast.measure,
 }
 _RESULTS = Path(__file__).parent / "results"
 
