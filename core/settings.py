@@ -106,9 +106,13 @@ class WorkerSettings(BaseSettings):
     finish_max_jobs: int = Field(256, ge=1, description="Most results in one group commit.")
     delta_flush_ms: int = Field(100, ge=1, description="Streamed deltas reach the database at least this often.")
     upstream_batch_collect_s: float = Field(
-        10.0, gt=0, description="How long bulk jobs wait for company before a batch of them goes to an upstream's Batch API."
+        10.0,
+        gt=0,
+        description="How long bulk jobs wait for company before a batch of them goes to an upstream's Batch API.",
     )
-    upstream_batch_poll_s: float = Field(30.0, gt=0, description="How often an upstream is asked whether a batch is done.")
+    upstream_batch_poll_s: float = Field(
+        30.0, gt=0, description="How often an upstream is asked whether a batch is done."
+    )
     upstream_batch_max_jobs: int = Field(5000, ge=1, le=50_000, description="Most jobs in one such batch.")
 
     @property

@@ -20,9 +20,7 @@ async def show_route(call: Call) -> Answer:
     return json_answer(route_as_json(check_route(await call.json()), services.catalog, services.ttft_s))
 
 
-def route_as_json(
-    request: RouteRequest, catalog: Catalog, ttft_s: Mapping[str, float] | None = None
-) -> dict[str, Any]:
+def route_as_json(request: RouteRequest, catalog: Catalog, ttft_s: Mapping[str, float] | None = None) -> dict[str, Any]:
     """Return the decision and all models that were considered.
 
     Raises:

@@ -29,6 +29,7 @@ class Usage(_Answer):
     output_tokens: int | None = None
     cached_tokens: int | None = None
     total_tokens: int | None = None
+    saved_tokens: int | None = Field(None, description="Input tokens spared by thrift; only where it is on.")
 
 
 class CacheState(_Answer):
@@ -43,7 +44,9 @@ class Timing(_Answer):
     """Where the time went, in milliseconds. Null is what was not measured, or not yet."""
 
     queued_ms: float | None = Field(description="From acceptance, or run_at, to the attempt's start.")
-    batch_size: int | None = Field(description="Jobs claimed together with it, itself included.")
+    batch_size: int | None = Field(
+        description="Jobs that shared its upstream call; where it had one of its own, those claimed together. Itself included."
+    )
     connect_ms: float | None
     ttft_ms: float | None = Field(description="Time to the first token.")
     itl_ms: float | None = Field(description="Between two tokens.")
@@ -51,6 +54,7 @@ class Timing(_Answer):
     upstream_ms: float | None
     overhead_ms: float | None = Field(description="What the upstream did not take: total less upstream.")
     total_ms: float | None
+    thrift_ms: float | None = Field(None, description="Spent on saving tokens; only where the model's policy saves.")
 
 
 class Job(_Answer):

@@ -218,7 +218,9 @@ class Simulator:
             timer.cancel()
             self._stats.forget(answer)
             if not connection.transport.is_closing():
-                self._send(connection, {"reached": reached(), "batches": dict(self._batches.seen), **self._stats.shown(last)})
+                self._send(
+                    connection, {"reached": reached(), "batches": dict(self._batches.seen), **self._stats.shown(last)}
+                )
 
         timer = asyncio.get_running_loop().call_later(min(float(query.get("wait_s", 0)), 60), answer)
         self._stats.watch(reached, answer)

@@ -162,7 +162,8 @@ class Store:
     async def places(self, job: UUID) -> list[str]:
         """In which of the narrow tables the job stands."""
         query = " UNION ALL ".join(
-            f"SELECT '{name}' AS place FROM {name} WHERE job_id = :id" for name in ("ready", "waiting", "held_back", "running")
+            f"SELECT '{name}' AS place FROM {name} WHERE job_id = :id"
+            for name in ("ready", "waiting", "held_back", "running")
         )
         return [row.place for row in await self.rows(query, id=job)]
 

@@ -76,7 +76,7 @@ class Attempts:
             usage=_json(usage),
             cost_usd=_cost(trail, reply),
             route=_json(_route(job, trail)),
-            timing=_json(_timing(job, reply.timing, trail.lost_ms, reply.merged)),
+            timing=_json(_timing(job, reply.timing, trail, reply.merged)),
             deployment=trail.deployment.name,
             ttft_ms=reply.timing.ttft_ms,
             batch_size=job.batch_size,
@@ -108,7 +108,7 @@ class Attempts:
             tries = "1 attempt" if job.attempt == 1 else f"{job.attempt} attempts"
             message = f"Gave up after {tries}; the last one: {error.code}: {error.message}"
             ending, own = _error("attempts_exhausted", message, error), details
-        timing = _timing(job, UpstreamTiming(upstream_ms=error.upstream_ms), trail.lost_ms)
+        timing = _timing(job, UpstreamTiming(upstream_ms=error.upstream_ms), trail)
         return Finish(
             job.id, job.lease_no, "failed", stream.last_seq, error=_json(ending), attempt_error=_json(own),
             route=_json(_route(job, trail)), timing=_json(timing), deployment=name, batch_size=job.batch_size,
@@ -148,9 +148,9 @@ def _route(job: Job, trail: Trail) -> dict[str, Any] | None:
     }
 
 
-def _timing(job: Job, upstream: UpstreamTiming, lost_ms: float, merged: int = 1) -> dict[str, Any]:
+def _timing(job: Job, upstream: UpstreamTiming, trail: Trail, merged: int = 1) -> dict[str, Any]:
     queued, running = job.queued_ms, job.running_ms()
-    spent = (upstream.upstream_ms or 0.0) + lost_ms
+    spent = (upstream.upstream_ms or 0.0) + trail.lost_ms
     timing = {
         "queued_ms": queued,
         # The jobs that shared the upstream call; where it was this job's alone, those that were claimed together.
@@ -164,6 +164,8 @@ def _timing(job: Job, upstream: UpstreamTiming, lost_ms: float, merged: int = 1)
         "overhead_ms": max(0.0, queued + running - spent),
         "total_ms": queued + running,
     }
+    if trail.thrift_ms is not None:
+        timing["thrift_ms"] = trail.thrift_ms
     return {name: round(value, 2) if isinstance(value, float) else value for name, value in timing.items()}
 
 

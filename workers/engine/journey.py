@@ -14,7 +14,7 @@ from core.telemetry.metrics import FAILOVERS, HEDGES
 from core.telemetry.traces import child_traceparent
 from policies.balancing import prefix_of
 from policies.catalog import Deployment, Thrift
-from policies.costs import cost_usd
+from policies.costs import cost_usd, estimate
 from policies.failover import Plan, classify
 from policies.hedging import hedge_after_ms
 from policies.thrift import Summary
@@ -235,11 +235,17 @@ class Journey:
         HEDGES.labels(self._model, "lost" if race.winner is first.state else "won").inc()
         code = race.loser_error.code if race.loser_error is not None else "slower"
         self.trail.fallbacks.append({"deployment": race.loser.name, "code": code})
+        price = race.loser.deployment.price
         if race.loser_reply is not None:
             # Both answered in the same moment: the second answer is thrown away and paid for.
-            cost = cost_usd(race.loser.deployment.price, race.loser_reply.usage)
-            if cost is not None:
-                self.trail.costs.append(cost)
+            cost = cost_usd(price, race.loser_reply.usage)
+        elif race.loser_error is None:
+            # It was broken off, and nobody says what it had cost by then. Its input was read, so that much is booked.
+            cost = estimate(price, len(self._job.body) // _BYTES_PER_TOKEN, 0)
+        else:
+            return
+        if cost is not None:
+            self.trail.costs.append(cost)
 
     async def _visit(self, state: DeploymentState, on_delta: Callable[[Delta], None] | None) -> Reply:
         """Make one call and keep the books of its deployment."""
@@ -269,10 +275,12 @@ class Journey:
         """Return what is sent instead; worked out once, for the first deployment that is called."""
         economy = self.trail.economy
         if economy is None:
+            began = time.monotonic()
             economy = await economise(
                 self._job.endpoint, body, len(self._job.body), thrift, deployment, self._summarise
             )
             self.trail.economy = economy
+            self.trail.thrift_ms = (time.monotonic() - began) * 1000
         return economy.body
 
     async def _summarise(self, summary: Summary) -> str | None:

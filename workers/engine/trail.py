@@ -19,6 +19,7 @@ class Trail:
         why: why there was another deployment after the first, in words.
         lost_ms: time spent with deployments that failed.
         economy: what was saved of the request, where its model is thrifty.
+        thrift_ms: how long that took, with the call that summarises.
     """
 
     choice: Choice | None = None
@@ -27,6 +28,7 @@ class Trail:
     why: str | None = None
     lost_ms: float = 0.0
     economy: Economy | None = None
+    thrift_ms: float | None = None
 
     @property
     def deployment(self) -> Deployment | None:

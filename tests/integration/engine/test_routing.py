@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -30,7 +31,7 @@ class Written:
 
     def deployment(self, name: str, model: str = "m", *, url: str | None = None, **keys: Any) -> None:
         keys = {"upstream_model": "sim/fast", "max_concurrency": 64} | keys
-        lines = "".join(f"{key} = {orjson.dumps(value).decode()}\n" for key, value in keys.items())
+        lines = "".join(f"{key} = {_toml(value)}\n" for key, value in keys.items())
         self._text += (
             f'[[deployments]]\nname = "{name}"\nmodel = "{model}"\nprovider = "openai"\n'
             f'base_url = "{url or self._url}/v1"\n{lines}'
@@ -40,6 +41,12 @@ class Written:
     def policy(self, text: str, model: str = "m") -> None:
         self._text += f'[models."{model}"]\n{text}\n'
         self.path.write_text(self._text)
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"{{ {', '.join(f'{key} = {_toml(inner)}' for key, inner in value.items())} }}"
+    return orjson.dumps(value).decode()
 
 
 @pytest.fixture
@@ -201,8 +208,9 @@ class TestEverythingAway:
 async def test_a_hedge_wins_and_the_slow_call_is_really_cancelled(
     store: Store, start_engine: StartEngine, simulator: RunningSimulator, catalog: Written
 ) -> None:
-    catalog.deployment("near", upstream_model="sim/chat", region="near")
-    catalog.deployment("far", region="far")
+    price = {"input": 1000, "output": 0}
+    catalog.deployment("near", upstream_model="sim/chat", region="near", price=price)
+    catalog.deployment("far", region="far", price=price)
     catalog.policy('regions = ["near"]\nhedge = true')
     simulator.control(model="sim/chat", latency_ms=1)
     engine = await start_engine()
@@ -220,6 +228,9 @@ async def test_a_hedge_wins_and_the_slow_call_is_really_cancelled(
     await asyncio.to_thread(simulator.wait_for, min_cancelled=1, max_in_flight=0)
     assert engine._router.states["near"].units == 0
     assert await store.outcomes(job) == ["succeeded"]
+    # The call that was broken off had read its input too, and nobody says what it cost: that much is booked.
+    row = await store.job(job)
+    assert row.cost_usd > Decimal(orjson.loads(row.usage)["input_tokens"]) / 1000
 
 
 async def test_an_edited_catalog_is_followed_without_a_restart(

@@ -121,6 +121,7 @@ fit_history = "{kind}"
     row = await store.job(job)
     usage, route = orjson.loads(row.usage), orjson.loads(row.route)
     assert usage["saved_tokens"] > 0
+    assert orjson.loads(row.timing)["thrift_ms"] > 0
     assert usage["input_tokens"] < 600
     assert ("summarised" if kind == "summarise" else "dropped") in route["reason"]
     assert simulator.stats()["requests"] == (2 if kind == "summarise" else 1)

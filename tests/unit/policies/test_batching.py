@@ -302,5 +302,7 @@ def test_bisecting_finds_the_guilty_in_few_calls_and_spares_the_others(count: in
         ("bad_reply", None, True),
     ],
 )
-def test_only_errors_that_speak_of_the_request_or_its_answer_blame_one_job(code: str, status: int | None, blamed: bool) -> None:
+def test_only_errors_that_speak_of_the_request_or_its_answer_blame_one_job(
+    code: str, status: int | None, blamed: bool
+) -> None:
     assert may_blame_one(code, status) is blamed
