@@ -9,6 +9,7 @@ from api.observe import observe
 from api.openapi import add_docs
 from api.reference import options
 from api.routes import bulk, catalog, deployments, events, groups, jobs, operations, route, submit, usage
+from api.routes.cache_operations import add_cache_routes
 from api.routes.schedule_operations import add_schedule_routes
 from api.routes.webhook_operations import add_webhook_routes
 from api.services import running
@@ -62,5 +63,6 @@ def create_app(
         app.add_api_route(path, handler, **options(method, path))
     add_webhook_routes(app)
     add_schedule_routes(app)
+    add_cache_routes(app)
     add_docs(app)
     return app

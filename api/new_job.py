@@ -67,7 +67,6 @@ def new_job(call: Call, request: JobRequest, group: UUID | None = None) -> NewJo
         priority=request.priority,
         metadata=orjson.dumps(request.metadata).decode() if request.metadata else "{}",
         webhook=_webhook(request, call.services.openings),
-        cache_options=None if request.cache is None else request.cache.model_dump_json(exclude_none=True),
         group_id=group,
         max_attempts=request.max_attempts,
         timeout_s=float(request.timeout_s),

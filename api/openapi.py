@@ -15,6 +15,7 @@ from pydantic.json_schema import models_json_schema
 
 from api.answers import Answer
 from api.problems import KINDS
+from api.routes.cache import Invalidation
 from api.routing import Call, PlainRoute, needs
 from api.schemas import answers
 from api.schemas.bodies import BODIES
@@ -76,7 +77,14 @@ def document(app: FastAPI) -> dict[str, Any]:
 
 
 def _schemas() -> dict[str, Any]:
-    inputs: list[type[BaseModel]] = [JobRequest, RouteRequest, NewSchedule, ScheduleChange, *BODIES.values()]
+    inputs: list[type[BaseModel]] = [
+        JobRequest,
+        RouteRequest,
+        NewSchedule,
+        ScheduleChange,
+        Invalidation,
+        *BODIES.values(),
+    ]
     modes: Any = [(model, "validation") for model in inputs] + [(model, "serialization") for model in _SHOWN]
     _, defined = models_json_schema(modes, ref_template=_REF)
     schemas: dict[str, Any] = defined["$defs"]

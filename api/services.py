@@ -19,13 +19,15 @@ from api.rate import RateLimiter
 from api.screening import plug_ins
 from core import tokens
 from core.announce import Announcer, end_tasks, open_redis
+from core.cache import Cache
 from core.catalog import LiveCatalog
 from core.database import connect
 from core.dispatch import Doorbell, publisher
 from core.limits import Accounts
 from core.live import Hub
 from core.presence import Presence, alive
-from core.settings import ApiSettings, Settings, WebhookSettings
+from core.settings import ApiSettings, CacheSettings, Settings, WebhookSettings
+from core.store.cached import HitCommitter
 from core.store.committer import Committer
 from core.store.failures import DATABASE_ERRORS
 from core.store.keys import ApiKey, authenticate
@@ -52,6 +54,8 @@ class Services:
     announcer: Announcer
     hub: Hub
     committer: Committer
+    hits: HitCommitter
+    cache: Cache
     doorbell: Doorbell
     auth: Authenticator
     accounts: Accounts
@@ -95,6 +99,7 @@ async def running(settings: Settings, api: ApiSettings, webhook: WebhookSettings
     services.announcer.start()
     services.hub.start()
     services.committer.start()
+    services.hits.start()
     services.doorbell.start()
     await asyncio.to_thread(_warm, services.catalog)
     background = [
@@ -106,6 +111,8 @@ async def running(settings: Settings, api: ApiSettings, webhook: WebhookSettings
     finally:
         await end_tasks(background)
         await services.committer.stop()
+        await services.hits.stop()
+        await services.cache.close()
         await services.hub.stop()
         await services.announcer.stop()
         await asyncio.to_thread(services.doorbell.stop)
@@ -163,6 +170,14 @@ def _assemble(
         announcer=Announcer(redis),
         hub=Hub(engine, redis, poll_s=api.poll_s, poll_without_redis_s=api.poll_without_redis_s),
         committer=Committer(engine, most=api.commit_max_jobs, committers=api.committers),
+        hits=HitCommitter(
+            engine,
+            settings.public_url,
+            work=lambda lane: services.doorbell.ring(lane),  # noqa: PLW0108 - made below
+            most=api.commit_max_jobs,
+            committers=api.committers,
+        ),
+        cache=Cache(redis, CacheSettings()),
         doorbell=Doorbell(publisher(settings)),
         auth=Authenticator(load, RateLimiter(redis), api.key_cache_s),
         accounts=Accounts(redis, partial(read_bases, engine), lambda: services.processes),

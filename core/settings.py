@@ -140,3 +140,16 @@ class WebhookSettings(BaseSettings):
     max_in_flight: int = Field(1024, ge=1, description="Tries in flight in one process.")
     max_in_flight_per_endpoint: int = Field(32, ge=1, description="Tries in flight to one endpoint.")
     lease_s: float = Field(30.0, gt=0, description="A try not reported for so long is made again; above the timeout.")
+
+
+class CacheSettings(BaseSettings):
+    """How much is kept of answers, and for how long."""
+
+    model_config = SettingsConfigDict(env_prefix="COATCHECK_CACHE_", extra="ignore", frozen=True)
+
+    ttl_s: float = Field(86_400.0, gt=0, description="An answer is kept for so long where its job does not say.")
+    tenant_bytes: int = Field(
+        64 * 2**20, ge=0, description="What one tenant's kept answers may weigh in Redis, in bytes; 0 keeps none."
+    )
+    entry_bytes: int = Field(4 * 2**20, gt=0, description="The largest answer that is kept, in bytes as stored.")
+    wait_s: float = Field(0.05, gt=0, description="Longest wait for a look-up; a later answer counts as none.")

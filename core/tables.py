@@ -314,6 +314,24 @@ usage_days = Table(
     _tally("unpriced_jobs"),
 )
 
+# What caches did for the jobs of an hour (UTC). Readers sum over slots, as in usage_days.
+cache_hours = Table(
+    "cache_hours",
+    metadata,
+    Column("tenant_id", Uuid, primary_key=True),
+    Column("hour", DateTime(timezone=True), primary_key=True),
+    Column("endpoint", Text, primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("slot", SmallInteger, primary_key=True, server_default=text("0")),
+    _tally("hits"),
+    _tally("misses"),
+    _tally("coalesced"),
+    _tally("refreshed"),
+    _tally("saved_tokens"),
+    Column("saved_usd", Numeric, nullable=False, server_default=text("0")),
+    Column("saved_ms", Double, nullable=False, server_default=text("0")),
+)
+
 processes = Table(
     "processes",
     metadata,

@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from redis import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -15,6 +17,10 @@ from core.settings import Settings
 from tests.support.servers import Databases, running_postgres, running_redis
 from tests.support.simulator import RunningSimulator, running_simulator
 from tests.support.store import Store
+
+# How long an example takes says something about the machine and its other work, not about what is tested.
+hypothesis_settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="session", autouse=True)

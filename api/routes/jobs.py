@@ -8,6 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from api.answers import Answer, json_answer
 from api.auth import JOBS_READ, JOBS_WRITE
+from api.caching import cache_header
 from api.lookup import page_size, path_id, query_id
 from api.new_job import rendered
 from api.problems import Problem, invalid_query, not_found
@@ -48,7 +49,9 @@ async def get_job(call: Call) -> Answer:
         raise not_found("job")
     etag = f'W/"{job.hex}-{row["version"]}"'
     headers = [(b"etag", etag.encode()), _NO_STORE]
-    if row["status"] not in TERMINAL:
+    if row["status"] in TERMINAL:
+        headers.append(cache_header(row))
+    else:
         headers.extend(_POLL_AFTER)
     if _matches(call.header(b"if-none-match"), etag):
         return Answer(304, headers=headers)

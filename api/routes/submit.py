@@ -1,20 +1,23 @@
 """POST /v1/jobs: the hot path."""
 
+import time
 from contextlib import nullcontext
 from uuid import UUID
 
 from api import idempotency
 from api.answers import Answer
 from api.auth import JOBS_WRITE
+from api.caching import answered, cache_header, cache_options, hit_row
 from api.limits import place
 from api.new_job import fresh_row, new_job, rendered
 from api.observe import accepted_jobs
 from api.routing import Call, needs
-from api.schemas.job_request import check
+from api.schemas.job_request import JobRequest, check
 from api.waiting import Row, preferred_wait, until_ended
 from core import ids
 from core.lifecycle import TERMINAL
-from core.store.accept import Accepted
+from core.store.accept import Accepted, NewJob
+from core.store.cached import Hit
 from core.store.reading import read_job
 
 _VARY = (b"vary", b"prefer")
@@ -24,18 +27,39 @@ _REPLAYED = (b"idempotent-replayed", b"true")
 @needs(JOBS_WRITE)
 async def submit(call: Call) -> Answer:
     """Accept one job: the answer leaves after the commit that makes it durable."""
-    services = call.services
+    services, began = call.services, time.monotonic()
     key = idempotency.key_of(call)
     wait_s = preferred_wait(call)
     payload = await call.json()
     request = check(payload, services.catalog)
     job = new_job(call, request)
+    hit = await answered(services.cache, job, request.body, cache_options(request), began)
     if key is not None:
         job.idempotency_key, job.fingerprint = key, idempotency.fingerprint("job", payload)
+    if hit is not None:
+        hit.idempotency_key, hit.fingerprint = job.idempotency_key, job.fingerprint
+        return await _store_hit(call, hit, wait_s)
+    return await _queue(call, job, request, wait_s)
+
+
+async def _store_hit(call: Call, hit: Hit, wait_s: int | None) -> Answer:
+    """Store a job that the cache has answered, and answer with it."""
+    services = call.services
+    with idempotency.accepting(call, hit.idempotency_key):
+        accepted = await services.hits.submit(hit)
+    if accepted.created_at is None:
+        return await _replay(call, accepted, wait_s)
+    accepted_jobs(hit.lane).inc()
+    return _answer(call, hit_row(hit, accepted.created_at), wait_s)
+
+
+async def _queue(call: Call, job: NewJob, request: JobRequest, wait_s: int | None) -> Answer:
+    """Store a job, let workers know, and wait for its end if that was asked for."""
+    services = call.services
     # Watching starts before the commit, so that even the fastest end is not missed.
     with services.hub.watch(job.tenant_id, job.id) if wait_s else nullcontext() as watch:
         room = place(services.accounts, services.catalog, call.key, call.head, job, request.body)
-        with idempotency.accepting(call, key):
+        with idempotency.accepting(call, job.idempotency_key):
             async with room as taken:
                 accepted = await services.committer.submit(job)
                 if accepted.created_at is not None:
@@ -77,5 +101,8 @@ def _answer(call: Call, row: Row, wait_s: int | None, *, replayed: bool = False)
         headers.append((b"preference-applied", b"wait=%d" % wait_s))
     if replayed:
         headers.append(_REPLAYED)
-    status = 200 if row["status"] in TERMINAL else 202
+    status = 202
+    if row["status"] in TERMINAL:
+        status = 200
+        headers.append(cache_header(row))
     return Answer(status, rendered(row, call.services.public_url), headers)

@@ -32,12 +32,21 @@ class Usage(_Answer):
     saved_tokens: int | None = Field(None, description="Input tokens spared by thrift; only where it is on.")
 
 
+class Saved(_Answer):
+    """What a job was spared that was answered from the cache, or with another job's call."""
+
+    tokens: int
+    usd: str | None = Field(description="Null when the price is not known.")
+    ms: float
+
+
 class CacheState(_Answer):
     """What caches did for the job."""
 
     status: Literal["miss", "hit", "semantic_hit", "coalesced", "refreshed", "bypass"]
     similarity: float | None = None
     age_s: float | None = None
+    saved: Saved | None = None
 
 
 class Timing(_Answer):

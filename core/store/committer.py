@@ -105,7 +105,7 @@ class Committer:
                 outcomes = await self._store([pending.job for pending in batch])
             except DATABASE_ERRORS as error:
                 # A deadlock, or a connection that died while it lay in the pool: nothing was committed, so once more.
-                again = is_crossed(error) or (is_outage(error) and not isinstance(error, _UnknownOutcome))
+                again = is_crossed(error) or (is_outage(error) and not isinstance(error, UnknownOutcome))
                 if again and attempt == 1:
                     continue
                 await self._fail(batch, error)
@@ -119,22 +119,23 @@ class Committer:
             return
 
     async def _store(self, jobs: list[NewJob]) -> dict[UUID, Accepted]:
-        if any(job.idempotency_key is not None or job.concurrency_key is not None for job in jobs):
-            outcomes = await self._store_in_steps(jobs)
-        else:
-            ordered = sorted(jobs, key=lambda job: job.id)
-            try:
-                [row] = await fetch(self._engine, "accept", accepting(ordered), within_s=_ACCEPT_S)
-            except DATABASE_ERRORS as error:
-                # The statement is its own commit. Only where no connection could be had it is sure that nothing arrived.
-                if is_outage(error) and not isinstance(error, NotConnected):
-                    raise _UnknownOutcome from error
-                raise
-            accepted = Accepted(created_at=row.created_at)
-            outcomes = dict.fromkeys((job.id for job in jobs), accepted)
+        outcomes = await self._accept(jobs)
         self.commits += 1
         COMMIT_JOBS.observe(len(jobs))
         return outcomes
+
+    async def _accept(self, jobs: list[NewJob]) -> dict[UUID, Accepted]:
+        if any(job.idempotency_key is not None or job.concurrency_key is not None for job in jobs):
+            return await self._store_in_steps(jobs)
+        ordered = sorted(jobs, key=lambda job: job.id)
+        try:
+            [row] = await fetch(self._engine, "accept", accepting(ordered), within_s=_ACCEPT_S)
+        except DATABASE_ERRORS as error:
+            # The statement is its own commit. Only where no connection could be had it is sure that nothing arrived.
+            if is_outage(error) and not isinstance(error, NotConnected):
+                raise UnknownOutcome from error
+            raise
+        return dict.fromkeys((job.id for job in jobs), Accepted(created_at=row.created_at))
 
     async def _store_in_steps(self, jobs: list[NewJob]) -> dict[UUID, Accepted]:
         async with self._engine.connect() as connection:
@@ -148,12 +149,12 @@ class Committer:
                 await connection.commit()
             except DATABASE_ERRORS as error:
                 if is_outage(error):
-                    raise _UnknownOutcome from error
+                    raise UnknownOutcome from error
                 raise
         return outcomes
 
     async def _fail(self, batch: list[_Pending], error: BaseException) -> None:
-        if isinstance(error, _UnknownOutcome):
+        if isinstance(error, UnknownOutcome):
             # Beside the commits, not before the next: those who come now should not wait for what became of these.
             task = asyncio.create_task(self._settle(batch))
             self._settling.add(task)
@@ -210,7 +211,7 @@ def _parted(batch: list[_Pending]) -> list[list[_Pending]]:
     return [part for part in parts if part]
 
 
-class _UnknownOutcome(OSError):
+class UnknownOutcome(OSError):
     """The connection died between COMMIT and its answer."""
 
 

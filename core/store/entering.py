@@ -14,12 +14,15 @@ lose a place or a turn. Transactions that touch several things do it in one orde
 """
 
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Final, Protocol
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.store.statements import statement
+
+#: How the concurrency keys of shared calls begin (`core.cache.planning`). There is one for each question that is asked.
+FLIGHT: Final = "coatcheck flight "
 
 
 class Moved(Protocol):
@@ -46,7 +49,7 @@ async def let_in(
     Returns:
         How many jobs each lane got; those held back are not among them.
     """
-    entering = list(entering)
+    entering, left = list(entering), list(left)
     free = sorted(job.id for job in entering if job.concurrency_key is None)
     # The newest job of a key names its limit, so it comes last and stays.
     keyed = sorted((job for job in (*entering, *left) if job.concurrency_key is not None), key=lambda job: job.id)
@@ -62,4 +65,12 @@ async def let_in(
         }
         await connection.execute(statement("lock_keys"), arrays | limits)
     rows = await connection.execute(statement("enter"), arrays | {"id": free})
-    return {row.lane: row.jobs for row in rows}
+    lanes = {row.lane: row.jobs for row in rows}
+    landed = sorted(
+        {(job.tenant_id, job.concurrency_key) for job in left if (job.concurrency_key or "").startswith(FLIGHT)}
+    )
+    if landed:
+        # At once, or there would soon be a row for every question of the day.
+        told = {"tenant_id": [tenant for tenant, _ in landed], "key": [key for _, key in landed]}
+        await connection.execute(statement("forget_flights"), told)
+    return lanes

@@ -32,6 +32,11 @@ _OLD_GROUPS = text(
     "AND NOT EXISTS (SELECT FROM jobs j WHERE j.group_id = g.id) ORDER BY g.id LIMIT :most)"
 )
 
+_OLD_HOURS = text(
+    "DELETE FROM cache_hours WHERE ctid = ANY (ARRAY(SELECT ctid FROM cache_hours "
+    "WHERE hour < CAST(:before AS timestamptz) LIMIT :most))"
+)
+
 
 async def keep_partitions(engine: AsyncEngine) -> int:
     """Make the weeks ahead; return how many tables were made."""
@@ -64,6 +69,7 @@ async def retire_batch(engine: AsyncEngine, retention: timedelta, most: int = 50
             await _delete(connection, _OLD_KEYS, most=most),
             await _delete(connection, _OLD_EVENTS, before=before, most=most),
             await _delete(connection, _OLD_GROUPS, before=before, most=most),
+            await _delete(connection, _OLD_HOURS, before=before, most=most),
         ]
         return max(jobs, *others)
 

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from core.direct import Row
 from core.lifecycle import Status
+from core.store.cached import share
 from core.store.endings import Ended, end
 from core.store.entering import let_in
 from core.store.statements import fetch, statement
@@ -96,10 +97,12 @@ class DeltaChunk:
 class Committed:
     """What a commit of outcomes did; an id in neither list lost its lease, and its outcome was dropped.
 
-    ``lanes`` got work: jobs that went back at once, and jobs that their concurrency key had held back.
+    ``lanes`` got work: jobs that went back at once, and jobs that their concurrency key had held back. ``coalesced`` are other
+    jobs that waited for the same answers, and ended with them.
     """
 
     finished: list[UUID] = field(default_factory=list)
+    coalesced: list[UUID] = field(default_factory=list)
     requeued: list[UUID] = field(default_factory=list)
     deliveries: int = 0
     lanes: set[str] = field(default_factory=set)
@@ -170,8 +173,11 @@ async def commit_outcomes(
         back: list[Any] = []
         if finishes:
             gone += await connection.execute(statement("finish"), _finishing(process_id, finishes, plain=False))
+            committed.finished += [row.id for row in gone]
+            followers = await share(connection, gone)
+            committed.coalesced = [row.id for row in followers]
+            gone += followers
             ended = await end(connection, gone, public_url)
-            committed.finished += ended.jobs
             committed.deliveries = ended.deliveries
         if requeues:
             ordered = sorted(requeues, key=lambda outcome: outcome.id)

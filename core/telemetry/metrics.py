@@ -68,6 +68,16 @@ UPSTREAM_CONNECTIONS: Final = Counter(
     ("deployment", "how"),
     registry=REGISTRY,
 )
+CACHE_LOOKUPS: Final = Counter(
+    "coatcheck_cache_lookups", "Look-ups of kept answers by what was there.", ("result",), registry=REGISTRY
+)
+CACHE_STORES: Final = Counter(
+    "coatcheck_cache_stores", "Answers to be kept by what became of them.", ("result",), registry=REGISTRY
+)
+CACHE_JOBS: Final = Counter(
+    "coatcheck_cache_jobs", "Jobs ended by what caches did for them.", ("status",), registry=REGISTRY
+)
+CACHE_AWAY: Final = Counter("coatcheck_cache_away", "Times that the cache did not answer in time.", registry=REGISTRY)
 SCREENING_FINDINGS: Final = Counter(
     "coatcheck_screening_findings", "Findings of screening rules.", ("rule", "mode"), registry=REGISTRY
 )

@@ -20,12 +20,13 @@ import uvloop
 from sqlalchemy import Row
 
 from core.announce import Announcer, end_tasks, open_redis
+from core.cache import Cache
 from core.catalog import LiveCatalog
 from core.database import connect
 from core.dispatch import Doorbell, publisher
 from core.limits import Accounts, Gate
 from core.presence import Presence
-from core.settings import JOB_LANES, Settings, WebhookSettings, WorkerSettings
+from core.settings import JOB_LANES, CacheSettings, Settings, WebhookSettings, WorkerSettings
 from core.store.failures import DATABASE_ERRORS
 from core.store.standing import read_bases, read_limits
 from core.store.work import Room, abandon, claim
@@ -33,6 +34,7 @@ from policies.catalog import Catalog
 from policies.giving_way import spare
 from workers.engine.admission import Admission
 from workers.engine.attempt import Attempts
+from workers.engine.caching import Caching
 from workers.engine.claims import ClaimReport, LaneClaimer
 from workers.engine.deltas import DeltaWriter
 from workers.engine.finisher import Finisher
@@ -46,6 +48,7 @@ from workers.engine.slots import Slots
 from workers.engine.sweep import Sweep
 from workers.maintenance import Maintenance
 from workers.schedules.clock import ScheduleClock
+from workers.schedules.freshness import CacheFreshness
 from workers.schedules.warmth import WarmthKeeper
 from workers.upstream_batches import UpstreamBatches
 from workers.webhooks.claimer import WebhookClaimer
@@ -141,6 +144,7 @@ class Engine:
         self._engine = connect(settings, "coatcheck_worker", pool_size=worker.database_pool, name="coatcheck-worker")
         self._redis = open_redis(settings.redis_url, settings.redis_timeout_s)
         self._announcer = Announcer(self._redis)
+        self._cache = Cache(self._redis, CacheSettings())
         self._deltas = DeltaWriter(self._engine, worker.delta_flush_ms / 1000)
         self._doorbell = Doorbell(publisher(settings))
         self._slots = Slots(
@@ -160,6 +164,7 @@ class Engine:
         self._flight = Flight(
             self._slots, Attempts(self._router, self._plane.providers), self._admission, self._deltas, self._announcer,
             submit=self._finisher.submit, freed=self._freed, ended=self._classes.ended,
+            caching=Caching(self._cache),
         )  # fmt: skip
         self._batches = self._upstream_batches() if "bulk" in self.lanes else None
         self._claimers = {lane: self._claimer(lane) for lane in self.lanes}
@@ -169,7 +174,10 @@ class Engine:
             else None
         )
         self._maintenance = Maintenance(self._engine, settings) if "maintenance" in worker.lanes else None
-        self._schedules = ScheduleClock(self._engine, lambda: self.catalog, settings.public_url, work=self._has_work)
+        self._schedules = ScheduleClock(
+            self._engine, lambda: self.catalog, settings.public_url, work=self._has_work,
+            freshness=CacheFreshness(self._cache),
+        )  # fmt: skip
         self._warmth = WarmthKeeper(self._engine, lambda: self.catalog, self._plane.warm)
         self._sweep = Sweep(
             self._engine, settings.public_url, worker.sweep_s, self.lanes, self._announcer,
@@ -231,6 +239,7 @@ class Engine:
             await part.stop()
         await self._plane.close()
         await self._admission.close()
+        await self._cache.close()
         await asyncio.to_thread(self._heartbeat.stop)
         await asyncio.to_thread(self._doorbell.stop)
         await self._redis.aclose()

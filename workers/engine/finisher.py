@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from core.announce import Announcer
 from core.store.failures import is_crossed, is_outage
 from core.store.work import Committed, DeltaChunk, Finish, Requeue, commit_outcomes
-from core.telemetry.metrics import DROPPED
+from core.telemetry.metrics import CACHE_JOBS, DROPPED
 from workers.engine.job import Job
 
 _log = structlog.get_logger(__name__)
@@ -127,6 +127,9 @@ class Finisher:
         # All of them: one that is missing may have been stored by an earlier commit whose answer was lost, or by the part of
         # this one that came before a failure. Waiters should look either way.
         self._announcer.moved(outcome.job.id for outcome in batch)
+        if committed.coalesced:
+            self._announcer.moved(committed.coalesced)
+            CACHE_JOBS.labels("coalesced").inc(len(committed.coalesced))
         if committed.deliveries:
             self._work("webhooks")
         for lane in committed.lanes:

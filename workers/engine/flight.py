@@ -15,6 +15,7 @@ from core.store.work import DeltaChunk, Finish, Requeue
 from core.telemetry.metrics import ATTEMPTS, IN_FLIGHT
 from workers.engine.admission import Admission
 from workers.engine.attempt import Attempts
+from workers.engine.caching import Caching
 from workers.engine.deltas import DeltaStream, DeltaWriter
 from workers.engine.finisher import Outcome
 from workers.engine.job import Job
@@ -43,13 +44,14 @@ class Flight:
         submit: takes an outcome for the next commit.
         freed: called after slots came free.
         ended: told the jobs whose end is stored.
+        caching: looks for answers, and keeps them.
 
     Attributes:
         leases: the lease number of every job in this process. Other threads may copy it, nobody else changes it.
         prewarming: how many jobs of each model run here for the lane ``prewarm``, which gives way to all others.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts that a job meets on its way
         self,
         slots: Slots,
         attempts: Attempts,
@@ -59,6 +61,7 @@ class Flight:
         *,
         submit: Callable[[Outcome], None],
         freed: Callable[[], None],
+        caching: Caching,
         ended: Callable[[Job], None] = lambda _: None,
     ) -> None:
         self._slots = slots
@@ -69,6 +72,7 @@ class Flight:
         self._submit = submit
         self._freed = freed
         self._ended = ended
+        self._caching = caching
         self._running: dict[UUID, _Running] = {}
         self._handing_back = False
         self.leases: dict[UUID, int] = {}
@@ -151,13 +155,21 @@ class Flight:
         self._submit(Outcome(job, move, await self._last_chunks(stream)))
 
     async def _attempt(self, job: Job, stream: DeltaStream) -> Finish | Requeue:
+        try:
+            hit = await self._caching.before(job, stream)
+        except BaseException:
+            self._attempts.router.arrived(job.model)
+            raise
+        if hit is not None:
+            self._attempts.router.arrived(job.model)
+            return hit
         if not self._admission.free(job) and (wait_s := await self._wait_s(job)) is not None:
             # No attempt is counted: nothing is wrong with the job, its turn comes when its key or tenant has room.
             return Requeue(
                 job.id, job.lease_no, "handed_back", "limited", stream.last_seq, delay_s=wait_s,
                 batch_size=job.batch_size,
             )  # fmt: skip
-        return await self._attempts.run(job, stream)
+        return await self._caching.after(job, await self._attempts.run(job, stream))
 
     async def _wait_s(self, job: Job) -> float | None:
         try:

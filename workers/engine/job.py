@@ -19,6 +19,9 @@ class Job:
         key_id: the API key that handed it in, whose limits it counts against.
         model: the one whose queue it stood in; the caller may have asked for another name.
         route: what was decided when it was accepted, if anything was.
+        cache_options: what caches are to do for it, if anything.
+        schedule_id: the schedule that made it, if one did.
+        metadata: its labels, told only where caches have something to do.
         body: JSON text.
         plain: nothing but the job's own row, events and attempts change when it ends.
         claimed_at: on this process's monotonic clock.
@@ -46,6 +49,9 @@ class Job:
     request_id: str | None
     traceparent: str | None
     route: Mapping[str, Any] | None = None
+    cache_options: Mapping[str, Any] | None = None
+    schedule_id: UUID | None = None
+    metadata: Mapping[str, str] | None = None
     claimed_at: float = field(default_factory=time.monotonic)
 
     @classmethod
@@ -73,7 +79,10 @@ class Job:
             plain=not row.tied,
             request_id=row.request_id,
             traceparent=row.traceparent,
-            route=_decided(row),
+            route=_told(row, "route"),
+            cache_options=_told(row, "cache_options"),
+            schedule_id=getattr(row, "schedule_id", None),
+            metadata=_told(row, "metadata"),
         )
 
     @property
@@ -91,6 +100,6 @@ class Job:
         return (time.monotonic() - self.claimed_at) * 1000
 
 
-def _decided(row: Row[Any]) -> Mapping[str, Any] | None:
-    text = getattr(row, "route", None)
+def _told(row: Row[Any], name: str) -> Mapping[str, Any] | None:
+    text = getattr(row, name, None)
     return orjson.loads(text) if isinstance(text, str) else text

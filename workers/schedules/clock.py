@@ -181,7 +181,7 @@ class ScheduleClock:
         if run.kind != PREWARM:
             return set()
         keys = [key_of(run, request) for request in requests]
-        fresh = await self._freshness.is_fresh(keys, plan.fresh_for_s)
+        fresh = await self._freshness.is_fresh(run.tenant_id, keys, plan.fresh_for_s)
         return {place for place, key in enumerate(keys) if key in fresh}
 
     async def _cancel(self, run: Run, start: int) -> None:

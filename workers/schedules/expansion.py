@@ -7,6 +7,7 @@ from typing import Any, Final, Self
 import orjson
 
 from core import ids
+from core.cache import plan_job
 from core.store.accept import NewJob
 from core.store.schedule_runs import Run
 from policies.cache_keys import exact_key
@@ -61,7 +62,7 @@ def job_of(run: Run, plan: Plan, request: Mapping[str, Any], catalog: Catalog) -
     model = catalog.resolve(body["model"])
     given = _given({name: request.get(name) for name in _PLAIN})
     metadata, webhook = request.get("metadata"), request.get("webhook")
-    return NewJob(
+    job = NewJob(
         id=ids.new_id(),
         tenant_id=run.tenant_id,
         key_id=run.key_id,
@@ -73,23 +74,24 @@ def job_of(run: Run, plan: Plan, request: Mapping[str, Any], catalog: Catalog) -
         lane=_PREWARM_LANE if run.kind == PREWARM else request.get("lane") or "default",
         metadata=orjson.dumps(metadata).decode() if metadata else "{}",
         webhook=None if webhook is None else orjson.dumps(_given(webhook)).decode(),
-        cache_options=_cache_options(run, plan, request),
         group_id=run.id,
         schedule_id=run.schedule_id,
         timeout_s=float(request.get("timeout_s") or 600),
         ttl_s=float(request.get("expires_in_s") or _DAY_S),
         **given,
     )
+    plan_job(job, body, _cache_options(run, plan, request))
+    return job
 
 
-def _cache_options(run: Run, plan: Plan, request: Mapping[str, Any]) -> str | None:
+def _cache_options(run: Run, plan: Plan, request: Mapping[str, Any]) -> dict[str, Any] | None:
     options = _given(request.get("cache") or {})
     if run.kind == PREWARM:
         # An entry that is there is not fresh enough: it must not be the answer.
         options["mode"] = "refresh"
         if plan.ttl_s is not None:
             options["ttl_s"] = plan.ttl_s
-    return orjson.dumps(options).decode() if options else None
+    return options or None
 
 
 def _given(members: Mapping[str, Any]) -> dict[str, Any]:

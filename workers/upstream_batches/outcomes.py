@@ -132,7 +132,7 @@ class Outcomes:
         finishes = [move for move in moves if isinstance(move, Finish)]
         requeues = [move for move in moves if isinstance(move, Requeue)]
         committed = await commit_outcomes(self._engine, batch_id, finishes, requeues, [], self._public_url)
-        self._announcer.moved(move.id for move in moves)
+        self._announcer.moved((*(move.id for move in moves), *committed.coalesced))
         for lane in (*committed.lanes, *(("webhooks",) if committed.deliveries else ())):
             self._work(lane)
         dropped = len(moves) - len(committed.finished) - len(committed.requeued)

@@ -38,7 +38,8 @@ started AS (
   RETURNING j.id, j.tenant_id, j.key_id, j.endpoint, j.model, coalesce(j.route_model, j.model) AS route_model, j.lane, j.body, j.stream,
     j.webhook IS NOT NULL OR j.group_id IS NOT NULL OR j.concurrency_key IS NOT NULL AS tied,
     j.max_attempts, j.attempts, j.lease_no, j.timeout_s, j.created_at, j.run_at, j.started_at, j.event_seq, j.request_id,
-    j.traceparent, j.route, j.concurrency_key, k.body_bytes
+    j.traceparent, j.route, j.cache_options, j.schedule_id, CASE WHEN j.cache_options IS NOT NULL THEN j.metadata END AS metadata,
+    j.concurrency_key, k.body_bytes
 ),
 leased AS (
   INSERT INTO running (job_id, tenant_id, key_id, concurrency_key, lane, model, lease_no, process_id, deployment, batch_size)

@@ -27,7 +27,7 @@ ended AS (
       OR EXISTS (SELECT FROM webhook_endpoints w WHERE w.tenant_id = j.tenant_id AND w.enabled)))
   RETURNING j.id, j.tenant_id, j.key_id, j.endpoint, j.lane, coalesce(i.model, j.route_model, j.model) AS model, j.group_id,
     j.webhook, j.status, j.event_seq, j.lease_no, j.attempts, j.started_at, j.concurrency_key, j.concurrency_limit, j.usage,
-    j.cost_usd, i.deployment, i.ttft_ms, i.batch_size, coalesce(i.attempt_error, i.error) AS error
+    j.cost_usd, j.cache, i.deployment, i.ttft_ms, i.batch_size, coalesce(i.attempt_error, i.error) AS error
 ),
 freed AS (DELETE FROM running r USING ended e WHERE r.job_id = e.id),
 tried AS (
@@ -40,8 +40,16 @@ told AS (
   INSERT INTO job_events (job_id, seq, last_seq, tenant_id, type)
   SELECT id, event_seq, event_seq, tenant_id, 'job.' || status FROM ended
 ),
-accounted AS (SELECT tenant_id, key_id, model, endpoint, lane, status, usage, cost_usd FROM ended),
+-- The tokens of an answer from the cache were counted when it was made.
+accounted AS (
+  SELECT tenant_id, key_id, model, endpoint, lane, status, cost_usd, CASE WHEN cache ->> 'status' IN ('hit', 'semantic_hit')
+    THEN jsonb_build_object('saved_tokens', cache #> '{saved,tokens}') ELSE usage END AS usage
+  FROM ended
+),
 -- include: _account.sql
+,
+cached AS (SELECT tenant_id, endpoint, model, cache FROM ended),
+-- include: _cache_tally.sql
 SELECT id, tenant_id, group_id, status, webhook, concurrency_key, concurrency_limit,
   EXISTS (SELECT FROM webhook_endpoints w WHERE w.tenant_id = ended.tenant_id AND w.enabled) AS has_endpoints
 FROM ended

@@ -8,11 +8,11 @@ import pytest
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings
 
-from core.settings import ApiSettings, Settings, WebhookSettings, WorkerSettings
+from core.settings import ApiSettings, CacheSettings, Settings, WebhookSettings, WorkerSettings
 
 ROOT = Path(__file__).parents[3]
 EXAMPLE = (ROOT / ".env.example").read_text()
-CLASSES: tuple[type[BaseSettings], ...] = (Settings, ApiSettings, WorkerSettings, WebhookSettings)
+CLASSES: tuple[type[BaseSettings], ...] = (Settings, ApiSettings, WorkerSettings, WebhookSettings, CacheSettings)
 # What docker-compose.yml and the command line read by themselves.
 OTHERS = {
     "COATCHECK_POSTGRES_PASSWORD", "COATCHECK_REDIS_PASSWORD", "COATCHECK_FLOWER_AUTH", "COATCHECK_SECRET_KEY",

@@ -56,7 +56,11 @@ def test_the_shipped_weights_are_those_that_the_training_part_gives(prompts: lis
 def test_the_weights_file_is_small_and_reads_back_as_it_was_written() -> None:
     content = TARGET.read_bytes()
     assert len(content) < 200_000
-    assert Weights.parse(content).dump() == content
+    # Not byte by byte: how a zip file is headed differs between releases of Python.
+    once = Weights.parse(content)
+    again = Weights.parse(once.dump())
+    for name in ("mean", "scale", "lexical", "embedding", "bias"):
+        assert np.array_equal(getattr(once, name), getattr(again, name))
 
 
 def test_the_report_beside_the_prompts_is_the_one_of_these_weights(prompts: list[Prompt]) -> None:

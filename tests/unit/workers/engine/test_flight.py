@@ -15,6 +15,7 @@ from policies.catalog import Catalog
 from tests.support.jobs import claimed_job
 from workers.engine.admission import Admission
 from workers.engine.attempt import Attempts
+from workers.engine.caching import Caching
 from workers.engine.deltas import DeltaWriter
 from workers.engine.finisher import Outcome
 from workers.engine.flight import Flight
@@ -77,7 +78,14 @@ class Tower:
         quiet: Any = Quiet()
         admission = Admission(Gate(quiet, quiet), lambda: catalog)
         self.flight = Flight(
-            self.slots, attempts, admission, self.writer, quiet, submit=self.outcomes.append, freed=self._freed
+            self.slots,
+            attempts,
+            admission,
+            self.writer,
+            quiet,
+            submit=self.outcomes.append,
+            freed=self._freed,
+            caching=Caching(quiet),
         )
 
     def _freed(self) -> None:

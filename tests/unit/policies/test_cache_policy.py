@@ -1,0 +1,102 @@
+"""Who is answered from a cache, and what is kept."""
+
+from typing import Any
+
+import pytest
+
+from policies.cache_policy import NO_CACHE, CachePlan, cache_plan, complete
+
+CHAT = "/v1/chat/completions"
+FIXED: dict[str, Any] = {"messages": [], "temperature": 0}
+VARIED: dict[str, Any] = {"messages": []}
+
+
+def test_a_request_whose_answer_is_meant_to_vary_passes_the_cache_by() -> None:
+    assert cache_plan(None, CHAT, VARIED) == NO_CACHE
+    assert NO_CACHE.status == "bypass"
+
+
+def test_a_request_with_one_right_answer_uses_the_cache_unasked() -> None:
+    assert cache_plan(None, CHAT, FIXED) == CachePlan(look=True, keep=True)
+
+
+def test_whoever_asks_for_caching_gets_it_also_where_answers_vary() -> None:
+    plan = cache_plan({"mode": "default", "ttl_s": 60}, CHAT, VARIED)
+    assert (plan.look, plan.keep, plan.ttl_s, plan.status) == (True, True, 60, "miss")
+    assert plan.shares
+
+
+def test_refresh_keeps_without_looking_and_shares_no_call() -> None:
+    plan = cache_plan({"mode": "refresh"}, CHAT, FIXED)
+    assert (plan.look, plan.keep, plan.shares, plan.status) == (False, True, False, "refreshed")
+
+
+def test_only_looks_without_keeping() -> None:
+    plan = cache_plan({"mode": "only"}, CHAT, VARIED)
+    assert (plan.look, plan.keep, plan.only, plan.shares) == (True, False, True, False)
+
+
+def test_off_is_off() -> None:
+    assert cache_plan({"mode": "off"}, CHAT, FIXED) == NO_CACHE
+
+
+@pytest.mark.parametrize("mode", ["default", "refresh"])
+def test_a_request_that_does_not_say_all_is_never_cached(mode: str) -> None:
+    assert cache_plan({"mode": mode}, "/v1/responses", {"input": "x", "conversation": "conv_1"}) == NO_CACHE
+
+
+def chat(reason: str | None, **message: Any) -> dict[str, Any]:
+    return {
+        "choices": [{"index": 0, "finish_reason": reason, "message": {"role": "assistant", "content": "x"} | message}]
+    }
+
+
+@pytest.mark.parametrize(
+    ("request_", "answer", "whole"),
+    [
+        ({}, chat("stop"), True),
+        ({}, chat("tool_calls"), True),
+        ({}, chat("content_filter"), False),
+        ({}, chat(None), False),
+        ({}, chat("stop", refusal="I won't."), False),
+        ({"max_tokens": 5}, chat("length"), True),
+        ({"max_completion_tokens": 5}, chat("length"), True),
+        # Nobody asked for this end: another upstream would have said more.
+        ({}, chat("length"), False),
+        ({}, {"choices": []}, False),
+        ({}, {}, False),
+        ({}, {"error": {"message": "no"}} | chat("stop"), False),
+        ({}, {"choices": [*chat("stop")["choices"], *chat("content_filter")["choices"]]}, False),
+    ],
+)
+def test_only_a_whole_chat_is_kept(request_: dict[str, Any], answer: dict[str, Any], whole: bool) -> None:
+    assert complete(CHAT, request_, answer) is whole
+
+
+MESSAGE = {"type": "message", "content": [{"type": "output_text", "text": "x"}]}
+CUT = {"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}, "output": [MESSAGE]}
+
+
+@pytest.mark.parametrize(
+    ("request_", "answer", "whole"),
+    [
+        ({}, {"status": "completed", "output": [MESSAGE]}, True),
+        ({}, {"status": "completed", "output": []}, False),
+        ({}, {"status": "failed", "output": [MESSAGE]}, False),
+        ({}, {"status": "completed", "output": [{"type": "message", "content": [{"type": "refusal"}]}]}, False),
+        ({}, CUT, False),
+        ({"max_output_tokens": 16}, CUT, True),
+        ({"max_output_tokens": 16}, CUT | {"incomplete_details": {"reason": "content_filter"}}, False),
+    ],
+)
+def test_only_a_whole_response_is_kept(request_: dict[str, Any], answer: dict[str, Any], whole: bool) -> None:
+    assert complete("/v1/responses", request_, answer) is whole
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "member"), [("/v1/embeddings", "data"), ("/v1/moderations", "results"), ("/v1/rerank", "results")]
+)
+def test_a_list_is_kept_when_it_holds_something(endpoint: str, member: str) -> None:
+    assert complete(endpoint, {}, {member: [{}]})
+    assert not complete(endpoint, {}, {member: []})
+    assert not complete(endpoint, {}, {})
