@@ -53,7 +53,7 @@ async def test_a_worker_that_is_killed_loses_no_job(store: Store, stage: Stage, 
     await stage.worker()
 
     async def released() -> bool:
-        # Again and again: the others may be in flight long before the lost job is claimed anew, and a release is for those that hang.
+        # Again and again: a release is for those that hang, and others may be in flight before the lost job is claimed anew.
         await asyncio.to_thread(simulator.control, release=True)
         return await store.status(job) is Status.SUCCEEDED
 
