@@ -96,7 +96,7 @@ class Attempts:
         again = error.retryable and not job.last
         ATTEMPTS.labels(job.model, "retried" if again else "failed", error.code).inc()
         name = trail.deployment.name if trail.deployment else None
-        details = _error(error.code, error.message, error)
+        details = error.told()
         if again:
             delay = retry_delay(job.attempt, retry_after=error.retry_after_s, rng=self._rng)
             return Requeue(
@@ -105,9 +105,7 @@ class Attempts:
             )  # fmt: skip
         ending, own = details, None
         if error.retryable:
-            tries = "1 attempt" if job.attempt == 1 else f"{job.attempt} attempts"
-            message = f"Gave up after {tries}; the last one: {error.code}: {error.message}"
-            ending, own = _error("attempts_exhausted", message, error), details
+            ending, own = error.gave_up(job.attempt), details
         timing = _timing(job, UpstreamTiming(upstream_ms=error.upstream_ms), trail)
         return Finish(
             job.id, job.lease_no, "failed", stream.last_seq, error=_json(ending), attempt_error=_json(own),
@@ -118,12 +116,6 @@ class Attempts:
 
 def _json(value: Mapping[str, Any] | None) -> str | None:
     return None if value is None else orjson.dumps(value).decode()
-
-
-def _error(code: str, message: str, error: ProviderError) -> dict[str, Any]:
-    # Postgres keeps no NUL in jsonb, whatever an upstream put into its message.
-    clean = message.replace("\x00", "").encode("utf-8", "replace").decode()
-    return {"code": code, "message": clean, "retryable": error.retryable, "upstream_status": error.upstream_status}
 
 
 def _cost(trail: Trail, reply: Reply) -> Decimal | None:

@@ -131,6 +131,20 @@ class ProviderError(Exception):
         #: How long the call took until it failed, in milliseconds; None when there was none. Set by the engine.
         self.upstream_ms: float | None = None
 
+    def told(self) -> dict[str, Any]:
+        """Return the error as jobs and attempts show it."""
+        return self._as(self.code, self.message)
+
+    def gave_up(self, attempts: int) -> dict[str, Any]:
+        """Return the error of a job whose last attempt, of so many, ended with this one although another might help."""
+        tries = "1 attempt" if attempts == 1 else f"{attempts} attempts"
+        return self._as("attempts_exhausted", f"Gave up after {tries}; the last one: {self.code}: {self.message}")
+
+    def _as(self, code: str, message: str) -> dict[str, Any]:
+        # Postgres keeps no NUL in jsonb, whatever an upstream put into its message.
+        clean = message.replace("\x00", "").encode("utf-8", "replace").decode()
+        return {"code": code, "message": clean, "retryable": self.retryable, "upstream_status": self.upstream_status}
+
     def __repr__(self) -> str:
         return f"ProviderError({self.code!r}, {self.message!r}, retryable={self.retryable})"
 

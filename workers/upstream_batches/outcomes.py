@@ -83,7 +83,7 @@ class Outcomes:
         """The move for an error: another attempt if it may help and one is left, else the end."""
         again = error.retryable and row.attempts < row.max_attempts
         ATTEMPTS.labels(row.model, "retried" if again else "failed", error.code).inc()
-        details = _error(error.code, error.message, error)
+        details = error.told()
         if again:
             delay = retry_delay(row.attempts, retry_after=error.retry_after_s, rng=self._rng)
             return Requeue(
@@ -92,9 +92,7 @@ class Outcomes:
             )  # fmt: skip
         ending, own = details, None
         if error.retryable:
-            tries = "1 attempt" if row.attempts == 1 else f"{row.attempts} attempts"
-            message = f"Gave up after {tries}; the last one: {error.code}: {error.message}"
-            ending, own = _error("attempts_exhausted", message, error), details
+            ending, own = error.gave_up(row.attempts), details
         return Finish(
             row.id, row.lease_no, "failed", row.event_seq, error=_json(ending), attempt_error=_json(own),
             route=_route(deployment) if deployment else None, timing=_timing(batch, row),
@@ -142,7 +140,7 @@ class Outcomes:
     async def _refuse(self, batch: UpstreamBatch, move: Move, error: Exception) -> None:
         _log.error("outcome_refused", job_id=str(move.id), error=type(error).__name__)
         unstorable = ProviderError("bad_reply", "The answer could not be stored.", retryable=False)
-        details = _error(unstorable.code, unstorable.message, unstorable)
+        details = unstorable.told()
         ending = Finish(
             move.id, move.lease_no, "failed", move.last_seq, error=_json(details), deployment=batch.deployment,
             batch_size=batch.jobs,
@@ -152,12 +150,6 @@ class Outcomes:
 
 def _json(value: Any) -> str | None:
     return None if value is None else orjson.dumps(value).decode()
-
-
-def _error(code: str, message: str, error: ProviderError) -> dict[str, Any]:
-    # Postgres keeps no NUL in jsonb, whatever an upstream put into its message.
-    clean = message.replace("\x00", "").encode("utf-8", "replace").decode()
-    return {"code": code, "message": clean, "retryable": error.retryable, "upstream_status": error.upstream_status}
 
 
 def _usage(usage: Usage | None) -> str | None:
