@@ -153,12 +153,24 @@ def best_timed(upstream: Upstream, arrivals: Arrivals) -> float:
 
 
 @pytest.mark.parametrize("shape", [steady, ramp])
+@pytest.mark.parametrize("load", [0.03, 0.05, 0.08, 0.14, 0.3, 0.5, 0.65, 0.8])
+def test_the_slowest_wait_no_longer_than_with_the_best_of_four_usual_sizes_and_timers(
+    shape: Callable[[float, random.Random], Arrivals], load: float
+) -> None:
+    usual = ((4, 0.01), (8, 0.02), (16, 0.02), (32, 0.05))
+    traffic = [shape(load * GPU.capacity, random.Random(seed)) for seed in range(6)]
+    ours = [p95(paced(GPU, arrivals)) for arrivals in traffic]
+    theirs = min(sum(p95(timed(GPU, arrivals, *one)) for arrivals in traffic) for one in usual)
+    assert sum(ours) <= 1.03 * theirs
+
+
+@pytest.mark.parametrize("shape", [steady, ramp])
 @pytest.mark.parametrize("load", [0.03, 0.14, 0.3, 0.5, 0.65, 0.8])
-def test_the_slowest_wait_no_longer_than_with_the_best_size_and_timer_for_their_load(
+def test_the_slowest_lose_little_against_the_best_of_thirty_for_this_very_traffic(
     shape: Callable[[float, random.Random], Arrivals], load: float
 ) -> None:
     arrivals = shape(load * GPU.capacity, random.Random(1))
-    assert p95(paced(GPU, arrivals)) <= 1.1 * best_timed(GPU, arrivals)
+    assert p95(paced(GPU, arrivals)) <= 1.09 * best_timed(GPU, arrivals)
 
 
 @pytest.mark.parametrize(("load", "times"), [(0.03, 1.02), (0.14, 1.02), (0.3, 1.1), (0.5, 1.45), (0.8, 1.3)])
@@ -167,6 +179,26 @@ def test_crowds_lose_a_little_against_a_size_that_was_made_for_them(load: float,
     # makes larger ones when slots are still busy with the crowd before.
     arrivals = bursts(load * GPU.capacity, random.Random(1))
     assert p95(paced(GPU, arrivals)) <= times * best_timed(GPU, arrivals)
+
+
+def late_bursts(rate: float, rng: random.Random, size: int = 32) -> Arrivals:
+    """Crowds of which one or two often come some milliseconds before the others, as they do through an API and a queue."""
+    times: list[float] = []
+    now = 0.1
+    while now < _SECONDS:
+        first = rng.choice([1, 2, 10]) if rng.random() < 0.33 else 0
+        late = now + rng.uniform(0.002, 0.008)
+        times += [now] * first + [late if first else now] * (size - first)
+        now += size / rate * rng.uniform(0.5, 1.5)
+    return times
+
+
+@pytest.mark.parametrize("rate", [100, 200, 300])
+def test_the_first_of_a_crowd_does_not_take_a_slot_from_the_rest(rate: float) -> None:
+    traffic = [late_bursts(rate, random.Random(seed)) for seed in range(6)]
+    ours = sum(p95(paced(GPU, arrivals)) for arrivals in traffic)
+    made_for_it = sum(p95(timed(GPU, arrivals, 8, 0.02)) for arrivals in traffic)
+    assert ours <= 1.08 * made_for_it
 
 
 @pytest.mark.parametrize("upstream", UPSTREAMS)
@@ -247,4 +279,5 @@ def test_whatever_happened_a_plan_is_sound_and_never_stalls(
         idle = len(ends) + len(found.sizes) < slots
         assert (found.again_in is None) is not (idle and sum(found.sizes) < waiting)
         assert found.again_in is None or 0 < found.again_in <= 60
-        assert ends or found.sizes
+        # Nothing is under way: at most the rest of a crowd is waited for.
+        assert ends or found.sizes or (found.again_in or 0) <= 0.021
