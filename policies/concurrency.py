@@ -5,8 +5,6 @@ from typing import Final
 
 BACKOFF: Final = 0.7
 TOLERANCE: Final = 2.5
-# Below this many answers in a tick a slow one may be chance.
-_MIN_SAMPLES: Final = 5
 # The limit counts as used from this share on: calls come and go between two ticks.
 _USED: Final = 0.8
 # From floor to ceiling in about this many windows without trouble.
@@ -42,8 +40,8 @@ class AdaptiveLimit:
         in_flight: int,
         completed: int,
         failed_overload: int,
-        latency_ms: float | None,
-        baseline_ms: float | None,
+        slowness: float | None,
+        answer_ms: float | None,
     ) -> int:
         """Take in what happened since the last tick and return the limit.
 
@@ -52,19 +50,14 @@ class AdaptiveLimit:
             in_flight: most calls that were under way at once.
             completed: calls that were answered.
             failed_overload: calls that were turned away (429, 503, 529).
-            latency_ms: what the answers took, typically; None without answers.
-            baseline_ms: what they take when there is no crowd; None when unknown.
+            slowness: how many times longer than usual the answers took, see `policies.slowness`; None where too few came.
+            answer_ms: what these answers took; None like that.
         """
         since, self._grown_at = self._grown_at, now
-        slow = (
-            completed >= _MIN_SAMPLES
-            and latency_ms is not None
-            and baseline_ms is not None
-            and latency_ms > TOLERANCE * baseline_ms
-        )
+        slow = slowness is not None and slowness > TOLERANCE
         # Few calls that are slow are no crowd: lowering a limit that nobody reaches helps nobody.
         if failed_overload > 0 or (slow and self._used(in_flight)):
-            self._cut(now, latency_ms)
+            self._cut(now, answer_ms)
         elif completed > 0 and not slow and since is not None and self._used(in_flight) and not self._just_cut(now):
             windows = min(max(now - since, 0.0) / self.window_s, 1.0)
             self.exact = min(self.exact + self._step * windows, float(self.ceiling))
@@ -80,9 +73,9 @@ class AdaptiveLimit:
     def _used(self, in_flight: int) -> bool:
         return in_flight >= _USED * self.limit
 
-    def _cut(self, now: float, latency_ms: float | None) -> None:
+    def _cut(self, now: float, answer_ms: float | None) -> None:
         """Once a window: the calls that were under way at the last cut may still bring its bad news."""
-        window = max(self.window_s, (latency_ms or 0.0) / 1000)
+        window = max(self.window_s, (answer_ms or 0.0) / 1000)
         if self.cut_at is not None and now - self.cut_at < window:
             return
         self.cut_at = now

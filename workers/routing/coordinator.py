@@ -17,8 +17,8 @@ from redis.asyncio import Redis
 
 from core.announce import REDIS_ERRORS
 from policies.breaker import Counts, merge
-from policies.concurrency import AdaptiveLimit, share
-from workers.routing.record import percentile
+from policies.concurrency import share
+from workers.routing.adapting import Adapting
 from workers.routing.router import Router
 from workers.routing.share import unhurried
 from workers.routing.state import DeploymentState, clock
@@ -32,8 +32,9 @@ _SOON_S: Final = 0.03
 LEASE_S: Final = 2.0
 # An answer that takes longer is as good as none: the next exchange would be due.
 _ANSWER_S: Final = 0.5
-# How fast the memory of an upstream's quiet hours fades: a second makes it so much slower, a minute and a half about twice.
-_BASELINE_DRIFT: Final = 1.008
+# One process after the other probes what was broken: long enough for a probe's answer to be heard of before the next.
+_TURN_S: Final = 2.0
+_TURNS: Final = 10
 _COUNTS: Final = ("total", "failed", "slow", "bad", "in_a_row")
 
 
@@ -41,14 +42,12 @@ class _Ledger:
     """What the coordinator remembers of one deployment between two exchanges."""
 
     def __init__(self, state: DeploymentState) -> None:
-        self.adaptive = AdaptiveLimit(state.part.floor, state.part.ceiling)
-        self.baseline_ms: float | None = None
-        self.stepped_at = clock()
-        self.seen: dict[str, tuple[int, int]] = {}
+        self.limit = Adapting(state)
         self.verdict = -1
         self.was = "closed"
+        self.open_until: float | None = None
+        self.said = False
         self.rest_told = 0.0
-        self.new_limit: float | None = None
         self.born: int | None = None
 
 
@@ -150,21 +149,16 @@ class Coordinator:
             ledger = self._ledgers[state.name] = _Ledger(state)
         part, counts = state.part, state.breaker.counts(now)
         ask = part.report(self._router.slots_in_use(state))
-        latency = percentile(state.latencies, 0.5)
         note = {
             "d": self._router.demand(state, now),
-            "f": -(-state.peak // state.merge),
-            "c": state.completed,
-            "o": state.overloaded,
-            "l": latency,
-            "n": len(state.latencies),
             "b": [getattr(counts, name) for name in _COUNTS],
+            **ledger.limit.note(now),
         }
         ask["note"] = orjson.dumps(note).decode()
         if ledger.born is not None:
             ask["born"] = ledger.born
-        if ledger.new_limit is not None:
-            ask["limit"] = ledger.new_limit
+        if ledger.limit.news is not None:
+            ask["limit"] = ledger.limit.news
         if state.rest_until > max(now, ledger.rest_told):
             ask["rest"] = (state.rest_until - now) * 1000
         ask |= self._verdict(state, ledger, now)
@@ -172,11 +166,14 @@ class Coordinator:
 
     def _verdict(self, state: DeploymentState, ledger: _Ledger, now: float) -> dict[str, Any]:
         """Tell the others when our breaker changed by itself. Resting is told apart, as it is nobody's failure."""
-        is_now = "closed" if state.breaker.retry_at is None or state.rest_until > now else "open"
-        if is_now == ledger.was or (is_now == "open" and state.breaker.state(now) == "half_open"):
+        until = state.breaker.retry_at
+        is_now = "closed" if until is None or state.rest_until > now else "open"
+        unchanged = is_now == ledger.was and (is_now == "closed" or until == ledger.open_until)
+        ledger.said = not (unchanged or (is_now == "open" and state.breaker.state(now) == "half_open"))
+        if not ledger.said:
             return {}
-        ledger.was = is_now
-        ms = max(0.0, ((state.breaker.retry_at or now) - now) * 1000)
+        ledger.was, ledger.open_until = is_now, until
+        ms = max(0.0, ((until or now) - now) * 1000)
         return {"verdict": {"state": is_now, "ms": ms, "reason": state.breaker.reason or ""}}
 
     # --- what the others say ---
@@ -184,7 +181,7 @@ class Coordinator:
     def _hear(self, state: DeploymentState, answer: dict[str, Any], now: float) -> None:
         ledger = self._ledgers[state.name]
         peers = {name: orjson.loads(note) for name, note in answer["peers"].items()}
-        ledger.new_limit = None
+        ledger.limit.news = None
         # While the books are young, those who remember older ones go on remembering them.
         if ledger.born is None or answer["settled"]:
             ledger.born = answer["born"]
@@ -194,11 +191,9 @@ class Coordinator:
         self._judge(state, ledger, answer["verdict"], peers, now)
         # One of them adapts the limit for all, by what all of them saw: whoever comes first in the alphabet.
         if min(peers) == self._me:
-            self._adapt(state, ledger, peers, float(answer["limit"]), now)
+            ledger.limit.by_all(peers, float(answer["limit"]), now)
         else:
-            ledger.seen.clear()
-            state.peak = state.units
-            state.latencies.clear()
+            ledger.limit.leave_it()
 
     def _divide(self, state: DeploymentState, peers: dict[str, Any], answer: dict[str, Any]) -> None:
         limit = state.part.limit
@@ -218,11 +213,14 @@ class Coordinator:
     def _judge(
         self, state: DeploymentState, ledger: _Ledger, verdict: dict[str, Any], peers: dict[str, Any], now: float
     ) -> None:
-        news = verdict["number"] > ledger.verdict
+        # What this process has just said itself comes back as the last word.
+        news = verdict["number"] > ledger.verdict and not ledger.said
         ledger.verdict = verdict["number"]
-        breaker = state.breaker
-        if news and verdict["state"] == "open" and verdict["ms"] > 0 and ledger.was == "closed":
-            breaker.trip(now, verdict["reason"] or None)
+        breaker, place = state.breaker, sorted(peers).index(self._me)
+        if news and verdict["state"] == "open" and verdict["ms"] > 0:
+            if ledger.was == "closed":
+                breaker.trip(now, verdict["reason"] or None)
+            self._await_turn(state, ledger, now, now + verdict["ms"] / 1000, place + 1)
         elif news and verdict["state"] == "closed" and ledger.was == "open":
             breaker.close()
         elif breaker.retry_at is None and len(peers) > 1:
@@ -231,45 +229,17 @@ class Coordinator:
             whole = merge(reports, breaker.settings)
             if whole.trips:
                 breaker.trip(now, whole.reason)
+                self._await_turn(state, ledger, now, breaker.retry_at or now, place)
                 return
         else:
             return
         ledger.was = "closed" if breaker.retry_at is None else "open"
 
-    def _adapt(self, state: DeploymentState, ledger: _Ledger, peers: dict[str, Any], limit: float, now: float) -> None:
-        completed = overloaded = samples = 0
-        latency = 0.0
-        for name, note in peers.items():
-            before = ledger.seen.get(name, (note["c"], note["o"]))
-            completed += max(0, note["c"] - before[0])
-            overloaded += max(0, note["o"] - before[1])
-            if note["l"] is not None:
-                samples += note["n"]
-                latency += note["l"] * note["n"]
-        ledger.seen = {name: (note["c"], note["o"]) for name, note in peers.items()}
-        self._step(state, ledger, limit, now, sum(note["f"] for note in peers.values()), completed, overloaded,
-                   latency / samples if samples else None)  # fmt: skip
-
-    def _step(
-        self, state: DeploymentState, ledger: _Ledger, limit: float, now: float, in_flight: int, completed: int,
-        overloaded: int, latency: float | None,
-    ) -> None:  # fmt: skip
-        adaptive = ledger.adaptive
-        adaptive.floor, adaptive.ceiling, adaptive.exact = state.part.floor, state.part.ceiling, limit
-        if ledger.baseline_ms is not None:
-            ledger.baseline_ms *= _BASELINE_DRIFT ** (now - ledger.stepped_at)
-        ledger.stepped_at = now
-        if latency is not None:
-            ledger.baseline_ms = latency if ledger.baseline_ms is None else min(ledger.baseline_ms, latency)
-        adaptive.on_tick(
-            now, in_flight=in_flight, completed=completed, failed_overload=overloaded, latency_ms=latency,
-            baseline_ms=ledger.baseline_ms,
-        )  # fmt: skip
-        state.peak = state.units
-        state.latencies.clear()
-        if adaptive.exact != limit:
-            ledger.new_limit = adaptive.exact
-            _log.debug("limit_adapted", deployment=state.name, limit=round(adaptive.exact, 2))
+    def _await_turn(self, state: DeploymentState, ledger: _Ledger, now: float, until: float, place: int) -> None:
+        """Leave the first probes to the processes before this one: each has a turn to be the one that closes the breaker."""
+        breaker = state.breaker
+        breaker.hold_until(now, until + _TURN_S * min(place, _TURNS), breaker.reason or "")
+        ledger.was, ledger.open_until = "open", breaker.retry_at
 
     def _stir_if_more(self) -> None:
         """Slots that came from elsewhere, or a breaker whose time is over: nobody else would say so."""
@@ -284,11 +254,5 @@ class Coordinator:
         self._alone_since = now
         for state in states:
             ledger = self._ledgers[state.name]
-            seen = ledger.seen.get(self._me, (state.completed, state.overloaded))
-            ledger.seen = {self._me: (state.completed, state.overloaded)}
-            self._step(
-                state, ledger, float(state.part.limit), now, -(-state.peak // state.merge) * workers,
-                state.completed - seen[0], state.overloaded - seen[1], percentile(state.latencies, 0.5),
-            )  # fmt: skip
-            state.part.limit = ledger.adaptive.limit
+            state.part.limit = ledger.limit.alone(self._me, workers, now)
             state.part.alone(workers, now - since)

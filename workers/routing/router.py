@@ -6,13 +6,12 @@ in nobody's way. Choosing costs some microseconds, and nothing at all is decided
 
 import asyncio
 import random
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final
 
-from policies.balancing import choose as balance
 from policies.catalog import Catalog, Deployment, RoutingPolicy
 from policies.hedging import HedgeBudget
+from workers.routing.choosing import Choice, Model, choose_among
 from workers.routing.line import Line
 from workers.routing.state import DeploymentState, clock
 
@@ -21,41 +20,6 @@ _STRANGERS_AT_ONCE: Final = 16
 # A little longer than the pause between two looks at the queue.
 _WANTED_S: Final = 1.5
 _DOWN_PAUSE_S: Final = (0.25, 30.0)
-_WORDS: Final[Mapping[str, str]] = {
-    "peak_ewma": "the quicker of two drawn at random",
-    "least_in_flight": "the one with the fewest calls under way",
-    "weighted": "drawn by weight",
-    "cheapest": "the cheapest",
-    "lowest_ttft": "the one with the quickest first token",
-    "prefix_affinity": "the one that has seen this beginning before",
-}
-
-
-@dataclass(slots=True, frozen=True)
-class Choice:
-    """Where a call goes, and why, in words."""
-
-    state: DeploymentState
-    reason: str
-
-    @property
-    def deployment(self) -> Deployment:
-        """What the catalog says of it."""
-        return self.state.deployment
-
-
-@dataclass(slots=True)
-class _Model:
-    """The deployments of one model, and what waits for them in this process."""
-
-    states: tuple[DeploymentState, ...]
-    policy: RoutingPolicy
-    budget: HedgeBudget
-    #: Claimed jobs that have no deployment yet.
-    coming: int = 0
-    #: Units that a job takes, as of late: a claim does not know at which endpoint its jobs will be.
-    typical: float = 1.0
-    wanted_until: float = 0.0
 
 
 class Router:
@@ -81,7 +45,7 @@ class Router:
         self._rng = rng or random.Random()
         self._calls = calls
         self._freed = freed
-        self._models: dict[str, _Model] = {}
+        self._models: dict[str, Model] = {}
         self._line = Line()
         self._strangers: frozenset[str] = frozenset()
         self._hungry = asyncio.Event()
@@ -108,7 +72,7 @@ class Router:
         for model in catalog.models:
             own = tuple(states[deployment.name] for deployment in catalog.deployments_for(model))
             before = self._models.get(model)
-            models[model] = _Model(own, catalog.policy(model), before.budget if before else HedgeBudget())
+            models[model] = Model(own, catalog.policy(model), before.budget if before else HedgeBudget())
             if before:
                 models[model].coming = before.coming
             for state in own:
@@ -127,14 +91,14 @@ class Router:
             room[name] = room.get(known, 0) if known in self._models else _STRANGERS_AT_ONCE
         return room
 
-    def _room(self, model: _Model, now: float) -> int:
+    def _room(self, model: Model, now: float) -> int:
         states = model.states
         free = states[0].free(now) if len(states) == 1 else sum(state.free(now) for state in states)
         if not free and model.policy.fallbacks and not any(state.usable(now) for state in states):
             free = sum(state.free(now) for other in self._fallbacks(model, now) for state in other.states)
         return max(0, int(free / model.typical) - model.coming)
 
-    def _fallbacks(self, model: _Model, now: float) -> Iterable[_Model]:
+    def _fallbacks(self, model: Model, now: float) -> Iterable[Model]:
         """The models that serve this one's jobs while all its own deployments are away."""
         resting = any(state.rest_until > now for state in model.states)
         names = model.policy.fallbacks.get("overload" if resting else "outage", ())
@@ -223,37 +187,9 @@ class Router:
             state = states[0]
             if state.free(now) < state.weight_of(endpoint) or not state.deployment.serves(endpoint):
                 return None
-            known.typical += (state.weight_of(endpoint) - known.typical) * 0.2
+            known.asked(state.weight_of(endpoint))
             return Choice(state, state.reason)
-        return self._choose_among(known, endpoint, only, prefix, now)
-
-    def _choose_among(
-        self,
-        known: _Model,
-        endpoint: str,
-        only: Collection[str] | None,
-        prefix: Callable[[], bytes | None] | None,
-        now: float,
-    ) -> Choice | None:
-        able = [state for state in known.states if state.deployment.serves(endpoint)]
-        open_now = {
-            state.name: (state, free)
-            for state in able
-            if (only is None or state.name in only) and (free := state.free(now)) >= state.weight_of(endpoint)
-        }
-        if not open_now:
-            return None
-        policy = known.policy
-        found = balance(
-            policy.balance, [state.candidate(now, free) for state, free in open_now.values()], self._rng,
-            prefix=prefix() if prefix is not None and policy.balance == "prefix_affinity" else None,
-            regions=policy.regions,
-        )  # fmt: skip
-        state = open_now[found.name][0]
-        known.typical += (state.weight_of(endpoint) - known.typical) * 0.2
-        healthy = sum(other.usable(now) for other in able)
-        how = _WORDS[policy.balance] if len(open_now) > 1 else "the only one with room"
-        return Choice(state, f"{healthy} of {len(able)} deployments healthy; {how}")
+        return choose_among(known, endpoint, only, prefix, now, self._rng)
 
     def fallback(self, model: str, endpoint: str) -> tuple[str, Choice] | None:
         """Return a fallback model's deployment for a model whose own are all away, and the model's name; None for none."""

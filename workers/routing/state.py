@@ -7,8 +7,9 @@ from policies.balancing import Candidate, PeakEwma
 from policies.breaker import Breaker
 from policies.catalog import MERGEABLE, Deployment
 from policies.failover import classify
+from policies.slowness import FIRST, Slowness, kind_of
 from workers.providers.limits import UpstreamLimits
-from workers.providers.protocol import ProviderError, UpstreamTiming
+from workers.providers.protocol import ProviderError, UpstreamTiming, Usage
 from workers.routing.record import Record
 from workers.routing.share import Part
 
@@ -19,7 +20,6 @@ _SLOW_MS: Final = 2000.0
 _FAILURE_MS: Final = 1000.0
 # Failure after failure makes it look slower and slower, up to this: from here it is back among the others within half a minute.
 _MOST_FAILURE_MS: Final = 10_000.0
-_MOST_LATENCIES: Final = 64
 _NEARLY: Final = 1e-6
 
 clock = time.monotonic
@@ -38,8 +38,8 @@ class DeploymentState:
     """
 
     __slots__ = (
-        "breaker", "called_at", "completed", "deployment", "ewma", "jobs", "latencies", "merge", "name", "overloaded", "part",
-        "peak", "price", "probing", "reason", "record", "rest_until", "siblings", "ttft", "units", "unsaid",
+        "breaker", "called_at", "completed", "deployment", "ewma", "jobs", "merge", "name", "overloaded", "part",
+        "peak", "price", "probing", "reason", "record", "rest_until", "siblings", "slowness", "ttft", "units", "unsaid",
     )  # fmt: skip
 
     def __init__(self, deployment: Deployment) -> None:
@@ -52,7 +52,7 @@ class DeploymentState:
         self.peak = 0
         self.completed = 0
         self.overloaded = 0
-        self.latencies: list[float] = []
+        self.slowness = Slowness()
         self.rest_until = 0.0
         self.siblings = 0
         self.breaker = Breaker()
@@ -159,8 +159,8 @@ class Visit:
         self.probe = probe
         self._open = True
 
-    def answered(self, timing: UpstreamTiming, tokens: int | None, limits: UpstreamLimits | None) -> None:
-        """It brought an answer of so many tokens in all (None: not told)."""
+    def answered(self, timing: UpstreamTiming, usage: Usage | None, limits: UpstreamLimits | None) -> None:
+        """It brought an answer that used so many tokens (None: not told)."""
         state, now = self.state, clock()
         late = state.record.ttft_p50
         if self.probe:
@@ -173,10 +173,13 @@ class Visit:
         state.ewma.observe(whole if first is None else first, now)
         slow = first is not None and late is not None and first > max(_SLOW_TIMES * late, _SLOW_MS)
         state.completed += 1
-        if first is not None and len(state.latencies) < _MOST_LATENCIES:
-            state.latencies.append(first)
-        if tokens is not None and state.part.metered:
-            state.part.settle(tokens - self.tokens)
+        if first is not None:
+            state.slowness.observe(now, FIRST, first)
+        elif usage is not None and self.weight == state.merge:
+            # How long a call takes that jobs share says nothing of one of them.
+            state.slowness.observe(now, kind_of(usage.input_tokens, usage.output_tokens), whole)
+        if usage is not None and state.part.metered:
+            state.part.settle(usage.total_tokens - self.tokens)
         self._close()
         state.breaker.record(now, ok=True, slow=slow, began=self.began)
         wait = None if limits is None else limits.wait_s

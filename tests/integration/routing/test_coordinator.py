@@ -1,5 +1,6 @@
 """What worker processes tell each other through Redis: parts of a limit, breakers, rests."""
 
+import itertools
 import random
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ from cli.stack.redis import EmbeddedRedis
 from core import ids
 from core.announce import open_redis
 from policies.catalog import Catalog, Deployment
-from workers.providers.protocol import ProviderError, UpstreamTiming
+from workers.providers.protocol import ProviderError, UpstreamTiming, Usage
 from workers.routing.coordinator import Coordinator
 from workers.routing.router import Router
 from workers.routing.state import DeploymentState, Visit
@@ -45,10 +46,10 @@ class Worker:
             started += 1
         return started
 
-    def end(self, count: int) -> None:
+    def end(self, count: int, took_ms: float = 5.0) -> None:
         for _ in range(min(count, len(self.visits))):
             visit = self.visits.pop()
-            visit.answered(UpstreamTiming(upstream_ms=5.0), 10, None)
+            visit.answered(UpstreamTiming(upstream_ms=took_ms), Usage(5, 5, 0, 10), None)
             visit.left()
 
     def fail(self, code: str = "upstream_error", **more: Any) -> None:
@@ -178,6 +179,28 @@ async def test_a_breaker_that_opens_in_one_worker_opens_in_all_and_closes_again(
     assert other.router.room()["m"] > 0
 
 
+async def test_a_broken_upstream_is_probed_by_one_worker_and_not_by_all(open_worker: OpenWorker) -> None:
+    workers = [open_worker(deployment(max_concurrency=64)) for _ in range(4)]
+    for worker in workers * 3:
+        await worker.coordinator.once()
+    broken = workers[2]
+    broken.start(5)
+    for _ in range(5):
+        broken.fail()
+    for worker in (broken, *workers):
+        await worker.coordinator.once()
+    moments = sorted(worker.a.breaker.retry_at or 0.0 for worker in workers)
+    assert moments[0] == broken.a.breaker.retry_at
+    assert all(later - earlier > 1.0 for earlier, later in itertools.pairwise(moments))
+    # Its probe fails: the others, whose turn would come, are told to wait once more.
+    broken.a.breaker.hold_until(moments[0], moments[0] + 500.0)
+    for worker in (broken, *workers):
+        await worker.coordinator.once()
+    again = sorted(worker.a.breaker.retry_at or 0.0 for worker in workers)
+    assert again[0] == broken.a.breaker.retry_at
+    assert again[0] > moments[-1]
+
+
 async def test_failures_that_no_worker_saw_enough_of_count_together(open_worker: OpenWorker) -> None:
     workers = [open_worker(deployment()) for _ in range(2)]
     for worker in workers:
@@ -217,6 +240,30 @@ async def test_turned_away_calls_lower_the_limit_of_all_workers(open_worker: Ope
     limits = [worker.a.part.limit for worker in workers]
     assert limits[0] == limits[1] < 20
     assert limits[0] >= 4
+
+
+async def test_whole_answers_that_come_slowly_lower_the_limit_of_all_workers(open_worker: OpenWorker) -> None:
+    busy, quiet = (open_worker(deployment(max_concurrency=20)) for _ in range(2))
+
+    async def round_of_calls(took_ms: float) -> None:
+        busy.router.short_of(["m"])
+        for worker in (busy, quiet, busy):
+            await worker.coordinator.once()
+        busy.start()
+        for worker in (busy, quiet):
+            await worker.coordinator.once()
+        busy.end(10**6, took_ms)
+        for worker in (busy, quiet):
+            await worker.coordinator.once()
+
+    await round_of_calls(50.0)
+    assert {worker.a.part.limit for worker in (busy, quiet)} == {20}
+    await round_of_calls(60.0)
+    assert {worker.a.part.limit for worker in (busy, quiet)} == {20}
+    await round_of_calls(500.0)
+    for worker in (busy, quiet, busy, quiet):
+        await worker.coordinator.once()
+    assert {worker.a.part.limit for worker in (busy, quiet)} == {14}
 
 
 async def test_when_redis_forgets_nobody_takes_what_others_still_use(
