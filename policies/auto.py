@@ -58,9 +58,14 @@ class AutoError(ValueError):
     """No model can be chosen.
 
     AutoError
+    ├── NotRoutable   the operation's requests have no text to judge
     ├── NoAutoPolicy  the catalog says nothing about `auto`, or the flavour does not exist
     └── NoModelFits   it does, but no model can serve this request
     """
+
+
+class NotRoutable(AutoError):
+    """The operation's requests have no text to judge."""
 
 
 class NoAutoPolicy(AutoError):

@@ -4,8 +4,8 @@ A key is a hash of tenant, endpoint, requested model (or route class) and the ca
 can change the answer. What is not known here counts: a member that some upstream understands costs a hit, never a wrong answer.
 
 What makes no difference: the order of members, how a number is spelled (1, 1.0, 1e0), null for a member left out, who asks and
-how it is delivered (`stream`, `user`, `metadata`, …), a default that OpenAI documents, and two spellings of one content (a text,
-or a list with that one text).
+how it is delivered (`stream`, `user`, `metadata`, …), a default that OpenAI documents, two spellings of one content (a text,
+or a list with that one text), and how embeddings are written (`policies.encodings` turns one way into the other).
 
 The work is linear in the request and rides on the C encoder: text is never walked through sign by sign.
 """
@@ -20,7 +20,7 @@ from uuid import UUID
 Json = dict[str, Any]
 
 #: The first byte of every key. Raise it when the canonical form changes: entries kept before are then met no more.
-VERSION: Final = 1
+VERSION: Final = 2
 
 _CHAT: Final = "/v1/chat/completions"
 _RESPONSES: Final = "/v1/responses"
@@ -58,7 +58,6 @@ _DEFAULTS: Final[Mapping[str, Json]] = {
         "top_logprobs": 0,
         "truncation": "disabled",
     },
-    "/v1/embeddings": {"encoding_format": "float"},
 }
 # Tools that run where the caller is: their definition is all there is to them. Others look at a world that changes.
 _OWN_TOOLS: Final = frozenset({"function", "custom"})
@@ -219,11 +218,18 @@ def _shape_responses(relevant: Json) -> None:
     relevant.pop("background", None)
 
 
+def _shape_embeddings(relevant: Json) -> None:
+    _list_up(relevant)
+    # Numbers or base64 of them: whoever answers from what was kept tells it as it was asked for.
+    if relevant.get("encoding_format") in ("float", "base64"):
+        del relevant["encoding_format"]
+
+
 _SHAPES: Final[Mapping[str, Callable[[Json], None]]] = {
     _CHAT: _shape_chat,
     _COMPLETIONS: _list_up,
     _RESPONSES: _shape_responses,
-    "/v1/embeddings": _list_up,
+    "/v1/embeddings": _shape_embeddings,
     "/v1/moderations": _list_up,
 }
 _TURNS: Final[Mapping[str, str]] = {_CHAT: "messages", _RESPONSES: "input"}

@@ -7,7 +7,7 @@ the probability that somebody will ask, and from it what a call made now is wort
 costs.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from decimal import Decimal
@@ -101,22 +101,42 @@ class Choice:
 class Habits:
     """Who asks when. Hours are those of one zone, by the clock on the wall: a change to summer time does not shift habits."""
 
-    def __init__(self, zone: tzinfo, asks: Iterable[Ask] = (), half_life_weeks: float = HALF_LIFE_WEEKS) -> None:
-        """Begin with some asks, in any order. Raises ValueError when the half-life is not above 0."""
+    def __init__(
+        self,
+        zone: tzinfo,
+        asks: Iterable[Ask] = (),
+        half_life_weeks: float = HALF_LIFE_WEEKS,
+        *,
+        since: datetime | None = None,
+    ) -> None:
+        """Begin with some asks, in any order.
+
+        Args:
+            zone: whose hours.
+            asks: what is known already.
+            half_life_weeks: a week so long ago counts half.
+            since: from when on asks are known, where that is before the first one. It has a zone.
+
+        Raises:
+            ValueError: when the half-life is not above 0.
+        """
         if not half_life_weeks > 0:
             raise ValueError("a half-life is above 0")
         self._zone = zone
         self._half_life = half_life_weeks
         self._hours: dict[str, dict[int, int]] = {}
-        self._since: int | None = None
+        self._since = None if since is None else self._hour(since)
         for ask in asks:
             self.learn(ask)
 
-    def learn(self, ask: Ask) -> None:
-        """Take note of an ask. What is never asked for again costs memory: begin anew from time to time."""
+    def learn(self, ask: Ask, times: int = 1) -> None:
+        """Take note of an ask, or of several at the same time.
+
+        What is never asked for again costs memory: begin anew from time to time.
+        """
         hour = self._hour(ask.at)
         hours = self._hours.setdefault(ask.entry, {})
-        hours[hour] = hours.get(hour, 0) + 1
+        hours[hour] = hours.get(hour, 0) + times
         self._since = hour if self._since is None else min(self._since, hour)
 
     def probability(self, entry: str, start: datetime, length: timedelta = _HOUR) -> float:
@@ -185,22 +205,43 @@ def choose(
     now: datetime,
     plan: Plan | None = None,
 ) -> list[Choice]:
-    """Return what to compute now, most valuable first, as far as the budget goes.
+    """Return what to compute now, most valuable first, as far as the budget goes: `within` of `worthwhile`."""
+    return within(worthwhile(entries, habits, now, plan), budget)
 
-    Greedy: whatever does not fit any more is left out, and the next that fits is taken.
+
+def worthwhile(entries: Iterable[Entry], habits: Habits, now: datetime, plan: Plan | None = None) -> list[Choice]:
+    """Return what is worth computing now, in the order of the entries.
 
     Args:
         entries: candidates. What stays fresh until the next run is left to that.
         habits: learned from the tenant's asks.
-        budget: what may be spent.
         now: from when on asks are to be hits.
         plan: how often runs come and what they aim at.
     """
     plan = plan or Plan()
-    choices = [choice for entry in entries if (choice := _worth(entry, habits, now, plan)) is not None]
+    return [choice for entry in entries if (choice := _worth(entry, habits, now, plan)) is not None]
+
+
+def within(choices: Iterable[Choice], budget: Budget) -> list[Choice]:
+    """Return those choices, most valuable first, that the budget has room for.
+
+    Greedy: whatever does not fit any more is left out, and the next that fits is taken.
+    """
     # By name where values are equal: the order in which entries come must not matter.
-    choices.sort(key=lambda choice: (-choice.value, choice.entry.name))
-    return _within(choices, budget)
+    ordered = sorted(choices, key=lambda choice: (-choice.value, choice.entry.name))
+    taken: list[Choice] = []
+    tokens, cost = 0, Decimal(0)
+    for choice in ordered:
+        if budget.max_jobs is not None and len(taken) >= budget.max_jobs:
+            break
+        more_tokens, more_cost = tokens + choice.entry.tokens, cost + _cost(choice.entry)
+        if budget.max_tokens is not None and more_tokens > budget.max_tokens:
+            continue
+        if budget.max_cost_usd is not None and more_cost > budget.max_cost_usd:
+            continue
+        taken.append(choice)
+        tokens, cost = more_tokens, more_cost
+    return taken
 
 
 def _worth(entry: Entry, habits: Habits, now: datetime, plan: Plan) -> Choice | None:
@@ -230,22 +271,6 @@ def _cost(entry: Entry) -> Decimal:
     if entry.cost_usd is not None:
         return entry.cost_usd
     return Decimal(entry.tokens) * Decimal(str(_GUESSED_PRICE)) / 1_000_000
-
-
-def _within(choices: Sequence[Choice], budget: Budget) -> list[Choice]:
-    taken: list[Choice] = []
-    tokens, cost = 0, Decimal(0)
-    for choice in choices:
-        if budget.max_jobs is not None and len(taken) >= budget.max_jobs:
-            break
-        more_tokens, more_cost = tokens + choice.entry.tokens, cost + _cost(choice.entry)
-        if budget.max_tokens is not None and more_tokens > budget.max_tokens:
-            continue
-        if budget.max_cost_usd is not None and more_cost > budget.max_cost_usd:
-            continue
-        taken.append(choice)
-        tokens, cost = more_tokens, more_cost
-    return taken
 
 
 def _times(count: int) -> str:

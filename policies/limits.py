@@ -88,6 +88,7 @@ class Account:
     """One limit of one owner, and the amount that somebody wants of it.
 
     `owner` is `key:<hex>` or `tenant:<hex>`, `tenant` the tenant in both cases; `period` names the day or month of a budget.
+    `held_s` is how long the amount may wait to be settled, in seconds, where that is not the usual time of its kind.
     """
 
     kind: Kind
@@ -96,6 +97,7 @@ class Account:
     amount: int
     tenant: UUID
     period: str = ""
+    held_s: float | None = None
 
     @property
     def name(self) -> str:
@@ -105,7 +107,7 @@ class Account:
     @property
     def stays_s(self) -> float:
         """Seconds after which the amount leaves if it is never settled."""
-        return _STAYS_S[self.kind]
+        return _STAYS_S[self.kind] if self.held_s is None else self.held_s
 
     @property
     def mode(self) -> str:
@@ -129,14 +131,16 @@ def renews_in_s(kind: Kind, now: datetime) -> float:
     return (following - now).total_seconds()
 
 
-def accounts(owners: Owners, wanted: Mapping[Kind, int], now: datetime) -> tuple[Account, ...]:
+def accounts(
+    owners: Owners, wanted: Mapping[Kind, int], now: datetime, held_s: float | None = None
+) -> tuple[Account, ...]:
     """Return the accounts that `wanted` amounts, by kind, have to be taken from; money is in billionths of a USD.
 
-    `now` decides the budgets' periods.
+    `now` decides the budgets' periods, `held_s` how long the amounts may wait to be settled, if not for the usual time.
     """
     both = ((f"key:{owners.key.hex}", owners.of_key), (f"tenant:{owners.tenant.hex}", owners.of_tenant))
     return tuple(
-        Account(kind, owner, limit, amount, owners.tenant, period_of(kind, now))
+        Account(kind, owner, limit, amount, owners.tenant, period_of(kind, now), held_s)
         for owner, limits in both
         for kind, amount in wanted.items()
         if (limit := _limit(limits, kind)) is not None

@@ -24,6 +24,9 @@ WARM_AHEAD: Final = timedelta(minutes=5)
 #: So many jobs show what one costs; until then nothing tells how many a budget allows.
 PROBE: Final = 8
 
+#: In place of a matrix: a prewarm run chooses from what was asked for before.
+LEARNED: Final = "learned"
+
 Scalar = str | int | float | bool
 Matrix = Mapping[str, Sequence[Scalar]]
 Trigger = Literal["cron", "catch_up", "manual"]

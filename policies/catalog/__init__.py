@@ -13,6 +13,7 @@ from policies.catalog.model import (
     ENDPOINTS,
     ERROR_CLASSES,
     FLAVOURS,
+    IN_PROCESS,
     LANE_TARGETS,
     MERGEABLE,
     PROVIDERS,
@@ -29,6 +30,7 @@ from policies.catalog.model import (
     Thrift,
 )
 from policies.catalog.parse import parse
+from policies.catalog.rules import read_cache_rules
 
 __all__ = [
     "BALANCES",
@@ -37,6 +39,7 @@ __all__ = [
     "ENDPOINTS",
     "ERROR_CLASSES",
     "FLAVOURS",
+    "IN_PROCESS",
     "LANE_TARGETS",
     "MERGEABLE",
     "PROVIDERS",
@@ -53,4 +56,5 @@ __all__ = [
     "Thrift",
     "advice",
     "parse",
+    "read_cache_rules",
 ]

@@ -2,11 +2,13 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from decimal import Decimal
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Final
+
+from policies.cache_policy import NO_RULES, CacheRules
 
 ENDPOINTS: Final = frozenset(
     {
@@ -37,6 +39,8 @@ FLAVOURS: Final = ("auto", "cheap", "fast", "best")
 TIERS: Final = ("simple", "medium", "complex", "reasoning")
 #: Seconds from acceptance to the end of a job that its lane aims at.
 LANE_TARGETS: Final[Mapping[str, float]] = MappingProxyType({"interactive": 1.0, "default": 30.0, "bulk": 300.0})
+#: The embedder that runs inside each process.
+IN_PROCESS: Final = "wordllama"
 SCREENING_MODES: Final = ("off", "flag", "block")
 
 
@@ -128,6 +132,7 @@ class RoutingPolicy:
         regions: in order of preference; a deployment in none of them comes last.
         fallbacks: from an error class (`ERROR_CLASSES`) to models, in the order in which they are tried.
         hedge: send a second request when the first takes longer than the deployment's p95.
+        cache: what caches do for jobs that do not say it themselves, and whose keys don't either.
     """
 
     balance: str = "peak_ewma"
@@ -135,6 +140,7 @@ class RoutingPolicy:
     fallbacks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     hedge: bool = False
     thrift: Thrift | None = None
+    cache: CacheRules = NO_RULES
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +169,8 @@ class Screening:
 class Catalog:
     """Deployments in the order of the file, and the rules for choosing between them.
 
-    `aliases` lead straight to models: chains are resolved when the file is read.
+    `aliases` lead straight to models: chains are resolved when the file is read. `embedder` is the model that makes the vectors
+    of the semantic cache; None: the one inside each process.
     """
 
     deployments: tuple[Deployment, ...] = ()
@@ -172,6 +179,7 @@ class Catalog:
     auto: AutoPolicy | None = None
     lane_targets: Mapping[str, float] = field(default_factory=lambda: dict(LANE_TARGETS))
     screening: Screening = Screening()
+    embedder: str | None = None
     _by_model: dict[str, tuple[Deployment, ...]] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -213,9 +221,7 @@ class Catalog:
         names = {deployment.name for deployment in self.deployments}
         taken = self._by_model.keys() | self.aliases.keys()
         fresh = (extra for extra in more if extra.name not in names and extra.model not in taken)
-        return Catalog(
-            (*self.deployments, *fresh), self.aliases, self.policies, self.auto, self.lane_targets, self.screening
-        )
+        return replace(self, deployments=(*self.deployments, *fresh))
 
 
 _DEFAULT_POLICY: Final = RoutingPolicy()

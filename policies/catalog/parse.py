@@ -7,11 +7,11 @@ from typing import Any, Final
 from policies.catalog.deployments import read_deployments
 from policies.catalog.model import AutoPolicy, Catalog, Deployment, Problem
 from policies.catalog.references import Models
-from policies.catalog.rules import read_aliases, read_auto, read_lanes, read_policies, read_screening
+from policies.catalog.rules import read_aliases, read_auto, read_embedder, read_lanes, read_policies, read_screening
 from policies.catalog.simulated import SIMULATED_AUTO, SIMULATED_MODELS
 from policies.catalog.values import unknown
 
-_TABLES: Final = frozenset({"deployments", "aliases", "models", "auto", "lanes", "screening"})
+_TABLES: Final = frozenset({"deployments", "aliases", "models", "auto", "lanes", "screening", "cache"})
 
 
 def parse(
@@ -40,6 +40,7 @@ def parse(
         read_auto(document["auto"], models, problems) if "auto" in document else _default_auto(deployments),
         read_lanes(document.get("lanes", {}), problems),
         read_screening(document.get("screening", {}), problems),
+        read_embedder(document.get("cache", {}), models, problems),
     )
     return catalog, problems
 

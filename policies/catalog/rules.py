@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Final
 
+from policies.cache_policy import RULE_MODES, SEMANTIC_MODES, CacheRules
 from policies.catalog import values
 from policies.catalog.model import (
     BALANCES,
     ERROR_CLASSES,
     FLAVOURS,
+    IN_PROCESS,
     LANE_TARGETS,
     SCREENING_MODES,
     TEXT_ENDPOINTS,
@@ -35,6 +37,13 @@ _THRIFT_KEYS: Final[values.Keys] = {
     "max_tokens": values.flag,
     "concise_hint": values.flag,
 }
+_CACHE_KEYS: Final[values.Keys] = {
+    "mode": values.one_of(RULE_MODES),
+    "ttl_s": values.seconds(0.001, 365 * 86_400),
+    "semantic": values.one_of(SEMANTIC_MODES),
+    "threshold": values.number(0, 1),
+}
+_EMBEDDINGS: Final = "/v1/embeddings"
 _LANE_KEYS: Final[values.Keys] = {"target_s": values.unless_false(values.seconds(0.01, 86_400))}
 
 
@@ -66,7 +75,7 @@ def read_policies(table: Any, models: Models, problems: list[Problem]) -> dict[s
 
 
 def _policy(model: str, table: Any, models: Models, reader: Reader) -> RoutingPolicy:
-    found = reader.read(table, _POLICY_KEYS, tables=("fallbacks", "thrift"))
+    found = reader.read(table, _POLICY_KEYS, tables=("fallbacks", "thrift", "cache"))
     served = {deployment.region for deployment in models.deployments[model]}
     for region in found.get("regions", ()):
         if region not in served and models.deployments[model]:
@@ -75,6 +84,8 @@ def _policy(model: str, table: Any, models: Models, reader: Reader) -> RoutingPo
         found["fallbacks"] = _fallbacks(model, table["fallbacks"], models, reader.below("fallbacks"))
     if isinstance(table, Mapping) and "thrift" in table:
         found["thrift"] = _thrift(table["thrift"], models, reader.below("thrift"))
+    if isinstance(table, Mapping) and "cache" in table:
+        found["cache"] = read_cache_rules(table["cache"], reader.problems, reader.below("cache"))
     return RoutingPolicy(**found)
 
 
@@ -111,6 +122,23 @@ def _thrift(table: Any, models: Models, reader: Reader) -> Thrift:
     elif found.get("fit_history") == "summarise":
         reader.refuse("fit_history", '"summarise" needs `summary_model`')
     return Thrift(**found)
+
+
+def read_cache_rules(table: Any, problems: list[Problem], reader: Reader | None = None) -> CacheRules:
+    """What caches do for jobs that do not say it themselves: of a model, or (without a reader) of an API key."""
+    return CacheRules(**(reader or Reader(problems, None)).read(table, _CACHE_KEYS))
+
+
+def read_embedder(table: Any, models: Models, problems: list[Problem]) -> str | None:
+    """`[cache]`: the model whose vectors say which questions are near; None for the one inside each process."""
+    reader = Reader(problems, "cache")
+    name = reader.read(table, {"embedder": values.name}).get("embedder")
+    if name is None or name == IN_PROCESS:
+        return None
+    model = models.resolve(name, reader, "embedder")
+    if model and models.deployments[model] and _EMBEDDINGS not in models.endpoints(model):
+        reader.refuse("embedder", f'"{model}" does not serve {_EMBEDDINGS}')
+    return model
 
 
 def read_auto(table: Any, models: Models, problems: list[Problem]) -> AutoPolicy | None:

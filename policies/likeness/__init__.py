@@ -14,6 +14,9 @@ from typing import Final
 from policies.likeness.compare import compare
 from policies.likeness.language import LEXICONS, language_of
 from policies.likeness.reading import read, taken
+from policies.likeness.signature import signature
+
+__all__ = ["DEFAULT_THRESHOLD", "LONGEST", "THRESHOLDS", "differs", "near", "signature"]
 
 #: Longer texts are a miss: among many words a difference that matters is too easily overlooked. Characters.
 LONGEST: Final = 2_000

@@ -207,6 +207,7 @@ def test_tenant_endpoint_and_model_change_the_key() -> None:
              "text": {"format": {"type": "text"}, "verbosity": "medium"}, "include": [], "top_logprobs": 0},
         ),
         (EMBEDDINGS, {"input": "x"}, {"encoding_format": "float"}),
+        (EMBEDDINGS, {"input": "x"}, {"encoding_format": "base64"}),  # another way to write the same answer
     ],
 )  # fmt: skip
 def test_a_documented_default_is_the_same_as_nothing(
@@ -215,6 +216,15 @@ def test_a_documented_default_is_the_same_as_nothing(
     for name, value in defaults.items():
         assert key({**body, name: value}, endpoint) == key(body, endpoint), name
     assert key({**body, **defaults}, endpoint) == key(body, endpoint)
+
+
+def test_an_encoding_of_embeddings_that_is_another_answer_has_a_key_of_its_own() -> None:
+    keys = {
+        key({"input": "x", "encoding_format": each}, EMBEDDINGS) for each in ("float", "base64", "int8", "binary", 5)
+    }
+    assert len(keys) == 4
+    # Elsewhere the member means what it may.
+    assert key(chat(encoding_format="base64"), CHAT) != key(chat(), CHAT)
 
 
 def _message(content: Any, **more: Any) -> dict[str, Any]:

@@ -3,8 +3,10 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from policies.cache_policy import NO_CACHE, CachePlan, cache_plan, complete
+from policies.cache_policy import NO_CACHE, NO_RULES, CachePlan, CacheRules, cache_plan, complete
 
 CHAT = "/v1/chat/completions"
 FIXED: dict[str, Any] = {"messages": [], "temperature": 0}
@@ -43,6 +45,63 @@ def test_off_is_off() -> None:
 @pytest.mark.parametrize("mode", ["default", "refresh"])
 def test_a_request_that_does_not_say_all_is_never_cached(mode: str) -> None:
     assert cache_plan({"mode": mode}, "/v1/responses", {"input": "x", "conversation": "conv_1"}) == NO_CACHE
+
+
+RULES = st.builds(
+    CacheRules,
+    st.sampled_from([None, "default", "always", "off"]),
+    st.sampled_from([None, 60.0]),
+    st.sampled_from([None, "off", "on", "shadow"]),
+    st.sampled_from([None, 0.5, 0.0]),
+)
+
+
+@given(RULES, RULES)
+def test_what_a_key_says_stands_over_what_its_model_says(key: CacheRules, model: CacheRules) -> None:
+    merged = key.over(model)
+    for name in ("mode", "ttl_s", "semantic", "threshold"):
+        said = getattr(key, name)
+        assert getattr(merged, name) == (getattr(model, name) if said is None else said)
+    assert CacheRules.of(merged.told()) == merged
+
+
+@given(RULES)
+def test_rules_never_cache_what_does_not_say_all(rules: CacheRules) -> None:
+    assert cache_plan(None, "/v1/responses", {"input": "x", "conversation": "conv_1"}, rules) == NO_CACHE
+
+
+@pytest.mark.parametrize(
+    ("mode", "body", "looked"),
+    [
+        ("always", VARIED, True),
+        ("default", VARIED, False),
+        ("default", FIXED, True),
+        ("off", FIXED, False),
+        (None, FIXED, True),
+    ],
+)
+def test_a_model_says_whether_requests_that_say_nothing_are_cached(
+    mode: str, body: dict[str, Any], looked: bool
+) -> None:
+    plan = cache_plan(None, CHAT, body, CacheRules(mode=mode, ttl_s=60))
+    assert (plan.look, plan.keep, plan.ttl_s) == (looked, looked, 60 if looked else None)
+
+
+def test_the_request_decides_over_all_rules() -> None:
+    rules = CacheRules("off", 60, "shadow", 0.5)
+    asked = cache_plan({"ttl_s": 5, "semantic": True, "threshold": 0.0}, CHAT, VARIED, rules)
+    assert asked == CachePlan(look=True, keep=True, ttl_s=5, semantic="on", threshold=0.0)
+    declined = cache_plan({"semantic": False}, CHAT, VARIED, rules)
+    assert (declined.semantic, declined.threshold, declined.ttl_s) == ("off", None, 60)
+    assert cache_plan({"mode": "off"}, CHAT, FIXED, CacheRules("always", None, "on")) == NO_CACHE
+    left = cache_plan({}, CHAT, VARIED, rules)
+    assert (left.semantic, left.threshold) == ("shadow", 0.5)
+
+
+def test_only_takes_near_answers_too_where_they_are_wanted() -> None:
+    plan = cache_plan({"mode": "only"}, CHAT, VARIED, CacheRules(semantic="on"))
+    assert (plan.only, plan.semantic) == (True, "on")
+    assert cache_plan({"mode": "only"}, CHAT, VARIED, NO_RULES).semantic == "off"
 
 
 def chat(reason: str | None, **message: Any) -> dict[str, Any]:

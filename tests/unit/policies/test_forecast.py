@@ -153,6 +153,23 @@ def test_summer_time_does_not_shift_habits() -> None:
     assert known.probability("a", datetime(2026, 3, 30, 9, tzinfo=berlin)) < 0.5
 
 
+@given(asks, moments, st.integers(1, 5))
+def test_asks_may_be_learned_one_by_one_or_together(asked: list[Ask], start: datetime, times: int) -> None:
+    one, together = Habits(UTC, asked * times), Habits(UTC)
+    for ask in asked:
+        together.learn(ask, times)
+    for entry in "abcd":
+        assert one.probability(entry, start) == together.probability(entry, start)
+        assert one.told(entry, start) == together.told(entry, start)
+
+
+def test_days_without_any_ask_are_watched_too_from_the_time_that_is_named() -> None:
+    ask = Ask("a", at(4, 8))
+    known, watched = Habits(UTC, [ask]), Habits(UTC, [ask], since=MONDAY)
+    assert watched.probability("a", at(7, 8)) < known.probability("a", at(7, 8))
+    assert Habits(UTC, [ask], since=at(5, 8)).probability("a", at(7, 8)) == known.probability("a", at(7, 8))
+
+
 def test_a_half_life_is_above_zero() -> None:
     with pytest.raises(ValueError, match="half-life"):
         Habits(UTC, half_life_weeks=0)

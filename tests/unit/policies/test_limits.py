@@ -65,6 +65,19 @@ def test_an_estimate_that_is_never_settled_leaves_by_itself() -> None:
     assert ledger.take("next", tokens(1), 61 * SECOND, {}).granted
 
 
+def test_an_estimate_that_may_take_longer_to_be_settled_stays_longer() -> None:
+    owners = Owners(TENANT, KEY, Limits(budget_day_usd=Decimal(1)))
+    [usual] = accounts(owners, {Kind.DAY: 10**9}, datetime(2026, 11, 20, tzinfo=UTC))
+    [longer] = accounts(owners, {Kind.DAY: 10**9}, datetime(2026, 11, 20, tzinfo=UTC), held_s=usual.stays_s + 10)
+    assert longer.name == usual.name
+    ledger = LocalAccounts()
+    now = round((usual.stays_s + 5) * SECOND)
+    assert ledger.take("a", [longer], 0, {usual.name: (0, 0)}).granted
+    assert ledger.take("b", [usual], now, {usual.name: (0, now)}).refused == usual
+    later = now + 10 * SECOND
+    assert ledger.take("b", [usual], later, {usual.name: (0, later)}).granted
+
+
 def test_a_base_read_later_takes_over_what_was_settled_before_it() -> None:
     ledger = LocalAccounts()
     queue = [Account(Kind.QUEUED, "key:x", 2, 1, TENANT)]

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from policies.cache_policy import CacheRules
 from policies.catalog import (
     ERROR_CLASSES,
     FLAVOURS,
@@ -287,3 +288,40 @@ def test_the_version_follows_the_content_and_nothing_else() -> None:
     again, other = good(), good(lanes={"bulk": {"target_s": 60}})
     assert good().version == again.version != other.version
     assert Catalog().version == Catalog(()).version
+
+
+def test_a_model_says_what_caches_do_for_its_jobs() -> None:
+    cache = {"mode": "always", "ttl_s": 60, "semantic": "shadow", "threshold": 0.8}
+    assert good(models={"small": {"cache": cache}}).policy("small").cache == CacheRules("always", 60, "shadow", 0.8)
+    assert good().policy("small").cache == CacheRules()
+
+
+@pytest.mark.parametrize(
+    ("cache", "place"),
+    [
+        (True, ("cache",)),
+        ({"mode": "refresh"}, ("cache", "mode")),
+        ({"ttl_s": 0}, ("cache", "ttl_s")),
+        ({"semantic": True}, ("cache", "semantic")),
+        ({"threshold": 1.5}, ("cache", "threshold")),
+        ({"treshold": 0.5}, ("cache", "treshold")),
+    ],
+)
+def test_a_mistake_in_what_caches_do_is_told_with_its_place(cache: Any, place: tuple[str, ...]) -> None:
+    assert places(models={"small": {"cache": cache}}) == [("models", "small", *place)]
+
+
+def test_the_embedder_is_a_model_that_makes_vectors() -> None:
+    assert good().embedder is None
+    assert good(cache={"embedder": "wordllama"}).embedder is None
+    assert good(cache={"embedder": "embed"}).embedder == "embed"
+    assert good(cache={"embedder": "e"}, aliases={"e": "embed"}).embedder == "embed"
+
+
+@pytest.mark.parametrize("name", ["small", "nobody", 3])
+def test_an_embedder_that_makes_no_vectors_is_refused(name: Any) -> None:
+    assert places(cache={"embedder": name}) == [("cache", "embedder")]
+
+
+def test_another_embedder_is_another_catalog() -> None:
+    assert good().version != good(cache={"embedder": "embed"}).version
