@@ -7,12 +7,13 @@ from uuid import UUID
 
 import orjson
 
-from api import auto
+from api.auto import route as choose
 from api.problems import invalid
 from api.routing import Call
 from api.schemas.job_request import DEFAULT_TTL, JobRequest
 from api.screening import screened
 from core import ids
+from core.auto import as_route
 from core.render import render_job
 from core.store.accept import NewJob
 from policies.addresses import Openings, UrlRefused, check_url
@@ -39,9 +40,9 @@ def _routed(call: Call, request: JobRequest) -> tuple[str | None, dict[str, Any]
     )
     route: dict[str, Any] = {"screening": rules} if rules else {}
     asked = request.body["model"]
-    decision = auto.route(request.endpoint, request.body, catalog, services.ttft_s)
+    decision = choose(request.endpoint, request.body, catalog, services.ttft_s)
     if decision is not None:
-        return decision.model, auto.as_route(decision) | route
+        return decision.model, as_route(decision) | route
     model = catalog.resolve(asked)
     return None if model == asked else model, route
 

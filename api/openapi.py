@@ -21,7 +21,8 @@ from api.schemas import answers
 from api.schemas.bodies import BODIES
 from api.schemas.job_request import JobRequest
 from api.schemas.route import Route, RouteRequest
-from api.schemas.schedules import NewSchedule, RunCompleted, ScheduleChange
+from api.schemas.schedule_runs import RunCompleted
+from api.schemas.schedules import NewSchedule, ScheduleChange
 
 _ASSETS: Final = "/docs/assets"
 #: Swagger UI 5, which knows OpenAPI 3.1, as a plain package.

@@ -11,11 +11,12 @@ from api.new_job import new_job
 from api.problems import Fault, Problem, invalid, invalid_fields
 from api.routing import Call
 from api.schemas.job_request import check
-from api.schemas.schedules import MOST_BYTES, MOST_EXPANDED, keep_warm
+from api.schemas.schedules import MOST_BYTES, MOST_EXPANDED, keep_warm, learned
 from api.schemas.wording import faults_of
 from policies.auto import is_auto
 from policies.catalog import Catalog
-from policies.schedules import KEEP_WARM, PREWARM, Matrix, combination, combinations, fill, placeholders
+from policies.giving_way import BULK
+from policies.schedules import KEEP_WARM, LEARNED, PREWARM, Matrix, combination, combinations, fill, placeholders
 
 _TEMPLATE: Final = "/template"
 _NOT_IN_TEMPLATES: Final = ("run_at", "delay_s")
@@ -35,6 +36,8 @@ async def checked_members(call: Call, members: dict[str, Any]) -> dict[str, Any]
         raise invalid(_TEMPLATE, f"Template and matrix may have {MOST_BYTES // 1024} KB together.")
     if kind == KEEP_WARM:
         return members | {"template": _warm_template(members, call.services.catalog)}
+    if matrix == LEARNED:
+        return members | {"template": _learned_template(kind, template, call.services.catalog)}
     for name in _NOT_IN_TEMPLATES:
         if template.get(name) is not None:
             raise invalid(f"{_TEMPLATE}/{name}", "The schedule says when its jobs run.")
@@ -62,13 +65,9 @@ def _check_job(call: Call, kind: str, template: Mapping[str, Any], values: Mappi
         del filled["lane"]
     try:
         _check_cache(kind, filled)
-        if kind == PREWARM and filled.get("lane") is not None:
-            raise invalid("/lane", "Prewarm jobs run in the lane prewarm.")
-        request = check(filled, call.services.catalog)
-        model = request.body["model"]
-        if is_auto(model) and not call.services.catalog.deployments_for(model):
-            raise invalid("/body/model", "A schedule names its model: auto is decided when a request comes in.")
-        new_job(call, request)
+        if kind == PREWARM and filled.get("lane") not in (None, BULK):
+            raise invalid("/lane", "Prewarm jobs run in the lane prewarm, or in bulk where they may take a day.")
+        new_job(call, check(filled, call.services.catalog))
     except Problem as problem:
         raise _of_template(problem, values) from None
 
@@ -96,6 +95,21 @@ def _of_template(problem: Problem, values: Mapping[str, Any]) -> Problem:
         errors=faults or [Fault(_TEMPLATE, problem.detail)],
         members=problem.members,
     )
+
+
+def _learned_template(kind: str, template: dict[str, Any], catalog: Catalog) -> dict[str, Any]:
+    if kind != PREWARM:
+        raise invalid("/matrix", "Only prewarm learns what is asked for.")
+    try:
+        checked = learned(template)
+    except ValidationError as error:
+        faults = faults_of(error, _TEMPLATE)
+        told = "With the matrix learned the template may hold endpoint and body.model: the requests are those that were made."
+        raise invalid_fields([Fault(fault.pointer, f"{fault.detail} {told}") for fault in faults]) from None
+    model = checked.get("body", {}).get("model")
+    if model is not None and not is_auto(model) and not catalog.deployments_for(model):
+        raise invalid(f"{_TEMPLATE}/body/model", f"There is no model {model!r}.", code="unknown_model")
+    return checked
 
 
 def _warm_template(members: Mapping[str, Any], catalog: Catalog) -> dict[str, Any]:

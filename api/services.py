@@ -12,14 +12,13 @@ from uuid import UUID
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from api import auto
 from api.auth import Authenticator
 from api.edge.body import BodyLimits
 from api.rate import RateLimiter
 from api.screening import plug_ins
-from core import tokens
+from core import auto, tokens
 from core.announce import Announcer, end_tasks, open_redis
-from core.cache import Cache
+from core.cache import Cache, InProcessEmbedder, Semantic
 from core.catalog import LiveCatalog
 from core.database import connect
 from core.dispatch import Doorbell, publisher
@@ -56,6 +55,7 @@ class Services:
     committer: Committer
     hits: HitCommitter
     cache: Cache
+    semantic: Semantic
     doorbell: Doorbell
     auth: Authenticator
     accounts: Accounts
@@ -68,6 +68,8 @@ class Services:
     accepting: set[tuple[UUID, str]] = field(default_factory=set)
     #: A bulk body of 64 MB is ten times as large once parsed: one at a time.
     bulk_turn: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
+    #: Makes vectors of questions without calling anybody; models of the catalog are for workers.
+    embedder: InProcessEmbedder = field(default_factory=InProcessEmbedder)
     #: Seconds to the first token by model, as the workers report them; `auto:fast` goes by it.
     ttft_s: Mapping[str, float] = field(default_factory=dict)
     #: How many API processes live: each counts for itself while Redis is away.
@@ -112,6 +114,7 @@ async def running(settings: Settings, api: ApiSettings, webhook: WebhookSettings
         await end_tasks(background)
         await services.committer.stop()
         await services.hits.stop()
+        await services.semantic.close()
         await services.cache.close()
         await services.hub.stop()
         await services.announcer.stop()
@@ -160,6 +163,8 @@ def _assemble(
     async def load(token: str) -> ApiKey | None:
         return await authenticate(engine, token)
 
+    kept = CacheSettings()
+    cache = Cache(redis, kept)
     services = Services(
         settings=settings,
         api=api,
@@ -177,7 +182,8 @@ def _assemble(
             most=api.commit_max_jobs,
             committers=api.committers,
         ),
-        cache=Cache(redis, CacheSettings()),
+        cache=cache,
+        semantic=Semantic(engine, cache, kept),
         doorbell=Doorbell(publisher(settings)),
         auth=Authenticator(load, RateLimiter(redis), api.key_cache_s),
         accounts=Accounts(redis, partial(read_bases, engine), lambda: services.processes),

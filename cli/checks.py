@@ -232,7 +232,10 @@ def _servers(root: Path) -> Iterator[Finding]:
         settings = database_settings(None if given["DATABASE"] else root)
     except CliError:
         return
-    yield _database(settings)
+    database = _database(settings)
+    yield database
+    if database.level == "ok":
+        yield _vectors(settings)
     if given["REDIS"] or not given["DATABASE"]:
         yield _answers("Redis server", settings.redis_url)
     if given["BROKER"] or not given["DATABASE"]:
@@ -251,6 +254,17 @@ def _database(settings: Any) -> Finding:
         return Finding("database", "ok", f"reachable, schema {state.newest}")
     found = f"reachable, schema {state.current or 'empty'}, the program needs {state.newest}"
     return Finding("database", "fail", found, "run `coatcheck migrate`")
+
+
+def _vectors(settings: Any) -> Finding:
+    from cli.schema import why_no_vectors
+
+    reason = asyncio.run(asyncio.wait_for(why_no_vectors(settings), 10))
+    if reason is None:
+        return Finding("semantic cache", "ok", "vectors can be kept (pgvector)")
+    return Finding(
+        "semantic cache", "warn", f"off: {reason}", "all else works; jobs that ask for it use the exact cache"
+    )
 
 
 def _answers(name: str, url: str) -> Finding:

@@ -1,8 +1,7 @@
-"""Job requests from a file, or from a model's name and a text."""
+"""Job requests from a model's name and a text."""
 
-import json
 import sys
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from cli.errors import CliError
 
@@ -18,17 +17,6 @@ MEMBERS = {
     "/v1/embeddings": "input",
     "/v1/moderations": "input",
 }
-
-
-def from_file(file: IO[str]) -> dict[str, Any]:
-    """The request that stands in an open file. Raises CliError if it isn't one."""
-    try:
-        request = json.load(file)
-    except ValueError as error:
-        raise CliError(f"{file.name} is not valid JSON: {error}") from None
-    if not isinstance(request, dict):
-        raise CliError(f"{file.name} must hold one JSON object, a job request with `endpoint` and `body`")
-    return request
 
 
 def from_text(client: "ApiClient", model: str, text: str, endpoint: str | None) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import click
 
+from cli.commands.cache import cache
 from cli.commands.catalog import catalog
 from cli.commands.demo import demo
 from cli.commands.doctor import doctor
@@ -29,5 +30,5 @@ def main() -> None:
     """  # noqa: D301 - click reads the backspace as: keep these lines as they are
 
 
-for command in (up, down, demo, jobs, schedules, keys, tenants, catalog, migrate, doctor):
+for command in (up, down, demo, jobs, schedules, keys, tenants, catalog, cache, migrate, doctor):
     main.add_command(command)

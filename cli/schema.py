@@ -51,6 +51,30 @@ async def schema_state(settings: "Settings") -> SchemaState:
     return SchemaState(current, newest)
 
 
+async def make_vectors(settings: "Settings") -> str | None:
+    """Make the table of the semantic cache if it can be had now and is not there; return why it can't be had."""
+    from core.database import connect
+    from core.store import semantic
+
+    engine = connect(settings, None, pool_size=0, name="coatcheck-cli")
+    try:
+        return await semantic.make_vectors(engine)
+    finally:
+        await engine.dispose()
+
+
+async def why_no_vectors(settings: "Settings") -> str | None:
+    """Return why the database has no semantic cache; None if it has one."""
+    from core.database import connect
+    from core.store import semantic
+
+    engine = connect(settings, None, pool_size=0, name="coatcheck-cli")
+    try:
+        return await semantic.why_off(engine)
+    finally:
+        await engine.dispose()
+
+
 def _config() -> "Config":
     from alembic.config import Config
 

@@ -1,6 +1,7 @@
 """Connections to Postgres: who we are on them, how long we wait, and whose rows we may see."""
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from typing import Any, Literal
 from uuid import UUID
 from weakref import WeakKeyDictionary
@@ -87,3 +88,11 @@ def tenant_list(tenants: Iterable[UUID]) -> str:
 async def see_tenants(connection: AsyncConnection, tenants: Iterable[UUID]) -> None:
     """Let the current transaction see and write the rows of ``tenants`` and of nobody else (row-level security)."""
     await connection.execute(_SCOPE, {"tenants": tenant_list(tenants)})
+
+
+@asynccontextmanager
+async def as_tenant(engine: AsyncEngine, tenant: UUID) -> AsyncIterator[AsyncConnection]:
+    """Begin a transaction on the rows of one tenant; it is committed at the end."""
+    async with engine.begin() as connection:
+        await see_tenants(connection, [tenant])
+        yield connection

@@ -23,6 +23,8 @@ RUN_REASONS: Final = {
     "max_cost_usd": "Stopped by the budget: max_cost_usd was spent.",
     "cancelled": "Stopped: its group was cancelled.",
     "refused": "Stopped: its jobs could not be made from the template any more.",
+    "nothing_likely": "Nothing that needs warming is likely enough to be asked for before the next run.",
+    "too_many_asks": "Stopped: what was asked for could not be read in time; with a shorter ttl_s fewer hours are looked at.",
 }
 _BYPASS: Final = {"status": "bypass", "similarity": None, "age_s": None}
 TIMING: Final = (
@@ -104,7 +106,7 @@ def render_group(row: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def render_run(row: Mapping[Any, Any]) -> dict[str, Any]:
-    """Return the run of a schedule for a row of ``schedule_read_runs.sql`` or ``schedule_end_runs.sql``."""
+    """Return the run of a schedule for a row of ``schedule_read_runs.sql``, or ``schedule_end_runs.sql``: that has no choices."""
     cost = None if row["cost_usd"] is None else format(row["cost_usd"], "f")
     return {
         "id": ids.encode(ids.RUN, row["id"]),
@@ -129,6 +131,7 @@ def render_run(row: Mapping[Any, Any]) -> dict[str, Any]:
         "over_budget": row["over_budget"],
         "tokens": int(row["tokens"]),
         "cost": cost,
+        "choices": _json(row.get("choices")),
     }
 
 

@@ -153,3 +153,9 @@ class CacheSettings(BaseSettings):
     )
     entry_bytes: int = Field(4 * 2**20, gt=0, description="The largest answer that is kept, in bytes as stored.")
     wait_s: float = Field(0.05, gt=0, description="Longest wait for a look-up; a later answer counts as none.")
+    semantic_entries: int = Field(
+        100_000, ge=0, description="Questions of one tenant that near ones are looked for among; 0 turns that off."
+    )
+    semantic_wait_s: float = Field(0.25, gt=0, description="Longest wait for near questions, in seconds.")
+    shadow_days: float = Field(14.0, gt=0, description="What shadow mode recorded is deleted after so many days.")
+    shadow_records: int = Field(10_000, ge=0, description="Most such records of one tenant.")

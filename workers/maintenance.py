@@ -7,9 +7,10 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.presence import bury_dead
-from core.settings import Settings
+from core.settings import CacheSettings, Settings
 from core.store.failures import DATABASE_ERRORS
 from core.store.forgotten import forget_keys, let_in_forgotten
+from core.store.semantic import retire_semantic
 from core.store.upkeep import drop_weeks, keep_partitions, retire_batch
 
 _log = structlog.get_logger(__name__)
@@ -28,6 +29,7 @@ class Maintenance:
         # A short retention (tests, demos) should not wait for minutes.
         self._every_s = min(_EVERY_S, max(1.0, self._retention.total_seconds() / 2))
         self._wake = asyncio.Event()
+        self._kept = CacheSettings()
 
     def wake(self) -> None:
         """Look soon."""
@@ -65,3 +67,11 @@ class Maintenance:
             await asyncio.sleep(_BREATH_S)
         if retired:
             _log.info("jobs_retired", rows=retired)
+        await self._retire_semantic()
+
+    async def _retire_semantic(self) -> None:
+        kept = self._kept
+        bounds = {"cap": kept.semantic_entries, "shadows": kept.shadow_records}
+        while gone := await retire_semantic(self._engine, **bounds, keep_shadows=timedelta(days=kept.shadow_days)):
+            _log.info("semantic_retired", rows=gone)
+            await asyncio.sleep(_BREATH_S)

@@ -62,7 +62,7 @@ class Edge:
             await self._app(scope, receive, stamped)
         except ClientGone:
             head.status = head.status or 499
-        except Exception as error:
+        except Exception as error:  # whatever it is, the caller gets an answer in the API's form
             if head.status:  # too late for another answer: cut the connection so that nobody takes it for complete
                 log.exception("answer_broken", request_id=head.request_id, error=type(error).__name__, at=_where(error))
                 raise

@@ -12,7 +12,7 @@ import orjson
 from api import idempotency
 from api.answers import Answer
 from api.auth import JOBS_WRITE
-from api.caching import cache_options
+from api.caching import cache_options, rules_of
 from api.edge.body import check_length, check_media, chunks, read, size
 from api.limits import places
 from api.new_job import new_job
@@ -23,7 +23,7 @@ from api.routing import JSON, Call, needs
 from api.schemas.job_request import check
 from api.strict_json import parse, parse_body, parse_items
 from core import ids
-from core.cache import plan_job
+from core.cache import plan_beside
 from core.store.accept import NewJob
 from core.store.bulk import accept_group
 from core.store.reading import read_group
@@ -52,7 +52,7 @@ class _Batch:
         try:
             request = check(item, self.call.services.catalog)
             job = new_job(self.call, request, self.group)
-            plan_job(job, request.body, cache_options(request))
+            await plan_beside(job, request.body, cache_options(request), rules_of(self.call, job))
             self.jobs.append(job)
             self.digest.update(orjson.dumps(item, option=orjson.OPT_SORT_KEYS) + b"\n")
         except Problem as problem:

@@ -18,6 +18,7 @@ from core.announce import REDIS_ERRORS
 from core.cache import About
 from core.render import moment as told
 from core.store.cached import STATS, read_stats
+from core.store.semantic import count_vectors
 from policies.costs import as_text
 
 _HOUR: Final = timedelta(hours=1)
@@ -48,13 +49,7 @@ class Invalidation(BaseModel):
 @needs(ADMIN)
 async def get_cache_stats(call: Call) -> Answer:
     """Return what caches did, by hour, endpoint and model, and in all; hours are UTC hours of the jobs' ends."""
-    query = call.query("from", "to")
-    last = _moment(query, "to") or datetime.now(UTC)
-    first = _moment(query, "from") or last - timedelta(days=1)
-    if first > last:
-        raise invalid_query("from", "from is not after to.")
-    if last - first > _MOST:
-        raise invalid_query("from", f"At most {_MOST.days} days can be asked for at once.")
+    first, last = period(call)
     first = first.replace(minute=0, second=0, microsecond=0)
     tenant = call.key.tenant_id
     rows = await read_stats(call.services.engine, tenant, first, last)
@@ -65,10 +60,38 @@ async def get_cache_stats(call: Call) -> Answer:
         "to": told(last),
         "entries": None if size is None else size[0],
         "bytes": None if size is None else size[1],
+        "semantic": await _semantic(call),
         "data": [_row(row) for row in rows],
         "total": _tallies(_summed(rows)),
     }
     return json_answer(answer, headers=[(b"cache-control", b"no-store")])
+
+
+def period(call: Call) -> tuple[datetime, datetime]:
+    """Return what the query's `from` and `to` say: the day until now unless they are given.
+
+    Raises:
+        Problem: 422 for no moments, or too many days.
+    """
+    query = call.query("from", "to")
+    last = _moment(query, "to") or datetime.now(UTC)
+    first = _moment(query, "from") or last - timedelta(days=1)
+    if first > last:
+        raise invalid_query("from", "from is not after to.")
+    if last - first > _MOST:
+        raise invalid_query("from", f"At most {_MOST.days} days can be asked for at once.")
+    return first, last
+
+
+async def _semantic(call: Call) -> dict[str, Any]:
+    services = call.services
+    reason = await services.semantic.why_off()
+    return {
+        "available": reason is None,
+        "reason": reason,
+        "embedder": services.catalog.embedder or services.embedder.name,
+        "entries": None if reason else await count_vectors(services.engine, call.key.tenant_id),
+    }
 
 
 @needs(ADMIN)
@@ -117,12 +140,16 @@ def _summed(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _tallies(row: Mapping[str, Any]) -> dict[str, Any]:
+    spared = row["hits"] + row["semantic_hits"] + row["coalesced"]
     return {
         "hits": int(row["hits"]),
+        "semantic_hits": int(row["semantic_hits"]),
         "misses": int(row["misses"]),
         "coalesced": int(row["coalesced"]),
         "refreshed": int(row["refreshed"]),
         "saved_tokens": int(row["saved_tokens"]),
-        "saved_usd": as_text(row["saved_usd"]),
+        # At least that much: `unpriced` jobs were spared calls whose price nobody knows.
+        "saved_usd": as_text(row["saved_usd"]) if not spared or row["unpriced"] < spared else None,
+        "unpriced": int(row["unpriced"]),
         "saved_s": round(row["saved_ms"] / 1000, 3),
     }

@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 from api.answers import Answer, json_answer
 from api.auth import JOBS_READ, JOBS_WRITE
 from api.caching import cache_header
-from api.lookup import page_size, path_id, query_id
+from api.lookup import page_answer, page_size, path_id, query_id
 from api.new_job import rendered
 from api.problems import Problem, invalid_query, not_found
 from api.routing import Call, needs
@@ -77,17 +77,7 @@ async def get_jobs(call: Call) -> Answer:
     after = query_id(query, "after", ids.JOB)
     services = call.services
     rows = await list_jobs(services.engine, call.key.tenant_id, wanted, after=after, limit=limit + 1)
-    data = [_in_list(row, services.public_url) for row in rows[:limit]]
-    return json_answer(
-        {
-            "object": "list",
-            "data": data,
-            "has_more": len(rows) > limit,
-            "first_id": data[0]["id"] if data else None,
-            "last_id": data[-1]["id"] if data else None,
-        },
-        headers=[_NO_STORE],
-    )
+    return page_answer(rows, limit, lambda row: _in_list(row, services.public_url), [_NO_STORE])
 
 
 def _in_list(row: Row, public_url: str) -> dict[str, Any]:

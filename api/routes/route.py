@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-from api import auto
 from api.answers import Answer, json_answer
 from api.auth import JOBS_READ
+from api.auto import route
 from api.problems import invalid
 from api.routing import Call, needs
 from api.schemas.route import RouteRequest, check_route
+from core.auto import judge, prompt_of
 from policies.catalog import TEXT_ENDPOINTS, Catalog
 
 
@@ -26,7 +27,7 @@ def route_as_json(request: RouteRequest, catalog: Catalog, ttft_s: Mapping[str, 
     Raises:
         Problem: 422 when there is no such model or none fits.
     """
-    decision = auto.route(request.endpoint, request.body, catalog, ttft_s)
+    decision = route(request.endpoint, request.body, catalog, ttft_s)
     if decision is None:
         return _named(request, catalog)
     chosen = {"model": decision.model, "chosen": True, "reason": "chosen"}
@@ -54,7 +55,7 @@ def _named(request: RouteRequest, catalog: Catalog) -> dict[str, Any]:
         raise invalid(
             "/endpoint", f"The model {name!r} does not serve {request.endpoint}.", code="unsupported_endpoint"
         )
-    verdict = auto.judge(auto.prompt_of(request.body)) if request.endpoint in TEXT_ENDPOINTS else None
+    verdict = judge(prompt_of(request.body)) if request.endpoint in TEXT_ENDPOINTS else None
     reason = "the request names its model" if model == name else f"the request names {name}, an alias of {model}"
     return {
         "object": "route",

@@ -1,16 +1,22 @@
 """The operations on schedules as `/openapi.json` tells of them."""
 
+from functools import partial
 from typing import Any, Final
 
 from fastapi import FastAPI
 from pydantic import BaseModel
 
+from api.reference.pieces import TEXT, add_operation, query, ref
 from api.routes import schedules
-from api.schemas.schedules import NewSchedule, RunOut, RunPage, ScheduleChange, ScheduleOut, SchedulePage
+from api.schemas.schedule_runs import RunOut, RunPage
+from api.schemas.schedules import NewSchedule, ScheduleChange, ScheduleOut, SchedulePage
 
 _ALL: Final = "/v1/schedules"
 _ONE: Final = _ALL + "/{id}"
-_TEXT: Final = {"type": "string"}
+_PAGED: Final = [
+    query("limit", {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}, "Most items."),
+    query("after", TEXT, "Older than this id."),
+]
 _EXAMPLES: Final[dict[type[BaseModel], dict[str, Any]]] = {
     NewSchedule: {
         "name": "Category pages",
@@ -34,46 +40,17 @@ _EXAMPLES: Final[dict[type[BaseModel], dict[str, Any]]] = {
 
 def add_schedule_routes(app: FastAPI) -> None:
     """Add all of them to the application."""
-
-    def add(method: str, path: str, handler: Any, answer: type[BaseModel] | None, told: str, **more: Any) -> None:
-        status, problems = more.pop("status", 200), more.pop("problems", ())
-        shown = {"description": told} | ({"model": answer} if answer else {})
-        app.add_api_route(
-            path,
-            handler,
-            methods=[method],
-            status_code=status,
-            tags=["Schedules"],
-            # What a problem looks like is filled in where the document is finished.
-            responses={status: shown} | {problem: {"description": "Problem."} for problem in problems},
-            openapi_extra=_described(path, **more),
-        )
-
-    add("POST", _ALL, schedules.create_schedule, ScheduleOut, "Stored.", status=201, body=NewSchedule)
-    add("GET", _ALL, schedules.list_schedules, SchedulePage, "A page.", paged=True, problems=(422,))
+    add = partial(add_operation, app, tag="Schedules")
+    made, changed = _json_body(NewSchedule), _json_body(ScheduleChange)
+    page: dict[str, Any] = {"parameters": _PAGED, "problems": (422,)}
+    add("POST", _ALL, schedules.create_schedule, ScheduleOut, "Stored.", status=201, body=made)
+    add("GET", _ALL, schedules.list_schedules, SchedulePage, "A page.", **page)
     add("GET", _ONE, schedules.get_schedule, ScheduleOut, "The schedule.", problems=(422,))
-    changed = {"body": ScheduleChange, "problems": (409,)}
-    add("PATCH", _ONE, schedules.change_schedule, ScheduleOut, "As it is now.", **changed)
+    add("PATCH", _ONE, schedules.change_schedule, ScheduleOut, "As it is now.", body=changed, problems=(409,))
     add("DELETE", _ONE, schedules.delete_schedule, None, "Forgotten.", status=204)
     add("POST", _ONE + "/run", schedules.run_schedule, RunOut, "It has begun.", status=202, problems=(409,))
-    add("GET", _ONE + "/runs", schedules.list_runs, RunPage, "A page.", paged=True, problems=(422,))
+    add("GET", _ONE + "/runs", schedules.list_runs, RunPage, "A page.", **page)
 
 
-def _described(path: str, *, body: type[BaseModel] | None = None, paged: bool = False) -> dict[str, Any]:
-    parameters: list[dict[str, Any]] = []
-    if "{id}" in path:
-        parameters.append({"name": "id", "in": "path", "required": True, "schema": _TEXT})
-    if paged:
-        limit = {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}
-        parameters += [
-            {"name": "limit", "in": "query", "required": False, "schema": limit, "description": "Most items."},
-            {"name": "after", "in": "query", "required": False, "schema": _TEXT, "description": "Older than this id."},
-        ]
-    told: dict[str, Any] = {"parameters": parameters} if parameters else {}
-    if body is not None:
-        schema = {"$ref": f"#/components/schemas/{body.__name__}"}
-        told["requestBody"] = {
-            "required": True,
-            "content": {"application/json": {"schema": schema, "example": _EXAMPLES[body]}},
-        }
-    return told
+def _json_body(model: type[BaseModel]) -> dict[str, Any]:
+    return {"required": True, "content": {"application/json": {"schema": ref(model), "example": _EXAMPLES[model]}}}

@@ -1,11 +1,11 @@
 """Schedules: what runs when. The API stores them and starts runs; workers fire them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 from api.answers import Answer, json_answer
 from api.auth import ADMIN
-from api.lookup import page_size, path_id, query_id
+from api.lookup import page_answer, page_size, path_id, query_id
 from api.problems import Problem, invalid, not_found
 from api.routing import Call, needs
 from api.scheduled_jobs import checked_members
@@ -40,7 +40,7 @@ async def list_schedules(call: Call) -> Answer:
     query = call.query("limit", "after")
     limit, after = page_size(query), query_id(query, "after", ids.SCHEDULE)
     found = await _store(call).page(after=after, limit=limit + 1)
-    return _page(found, limit, render_schedule)
+    return page_answer(found, limit, render_schedule)
 
 
 @needs(ADMIN)
@@ -108,7 +108,7 @@ async def list_runs(call: Call) -> Answer:
     found = await _store(call).runs(schedule_id, after=after, limit=limit + 1)
     if found is None:
         raise not_found(_WHAT)
-    return _page(found, limit, render_run)
+    return page_answer(found, limit, render_run)
 
 
 def _as_told(members: dict[str, Any]) -> dict[str, Any]:
@@ -133,16 +133,3 @@ def _there(schedule: Schedule | None) -> Schedule:
     if schedule is None:
         raise not_found(_WHAT)
     return schedule
-
-
-def _page(found: Sequence[Any], limit: int, render: Callable[[Any], dict[str, Any]]) -> Answer:
-    data = [render(item) for item in found[:limit]]
-    return json_answer(
-        {
-            "object": "list",
-            "data": data,
-            "has_more": len(found) > limit,
-            "first_id": data[0]["id"] if data else None,
-            "last_id": data[-1]["id"] if data else None,
-        }
-    )

@@ -33,7 +33,7 @@ async def submit(call: Call) -> Answer:
     payload = await call.json()
     request = check(payload, services.catalog)
     job = new_job(call, request)
-    hit = await answered(services.cache, job, request.body, cache_options(request), began)
+    hit = await answered(call, job, request.body, cache_options(request), began)
     if key is not None:
         job.idempotency_key, job.fingerprint = key, idempotency.fingerprint("job", payload)
     if hit is not None:

@@ -2,14 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, Final, TypeVar
+from typing import Final
 from uuid import UUID
 
 from api.answers import Answer, json_answer
 from api.auth import ADMIN
-from api.lookup import page_size, path_id, query_id
+from api.lookup import page_answer, page_size, path_id, query_id
 from api.problems import Problem, invalid, invalid_query, not_found, unavailable
 from api.routing import Call, needs
 from api.schemas.webhooks import (
@@ -25,7 +24,8 @@ from api.schemas.webhooks import (
 )
 from core import ids
 from core.secrets import ENDPOINT_WEBHOOK, SecretBox, new_webhook_secret, secret_hint
-from core.store.webhooks import Delivery, Endpoint, NotRedeliverable, WebhookStore
+from core.store.delivery_log import Delivery, DeliveryLog, NotRedeliverable
+from core.store.webhook_endpoints import Endpoint, WebhookEndpoints
 from policies.addresses import Openings, UrlRefused, check_url
 
 _LANE: Final = "webhooks"
@@ -36,8 +36,6 @@ _POLL_MOST_S: Final = 0.25
 _ENDPOINT: Final = "webhook endpoint"
 _DELIVERY: Final = "webhook delivery"
 
-T = TypeVar("T", Endpoint, Delivery)
-
 
 @needs(ADMIN)
 async def create_endpoint(call: Call) -> Answer:
@@ -45,7 +43,7 @@ async def create_endpoint(call: Call) -> Answer:
     wanted = checked(NewEndpoint, await call.json())
     _check_url(wanted.url, call.services.openings)
     endpoint_id, secret = ids.new_id(), new_webhook_secret()
-    endpoint = await _store(call).add_endpoint(
+    endpoint = await _endpoints(call).add(
         call.key.tenant_id,
         endpoint_id,
         name=wanted.name or "",
@@ -65,8 +63,8 @@ async def list_endpoints(call: Call) -> Answer:
     """The registered receivers, newest first."""
     query = call.query("limit", "after")
     limit, after = page_size(query), query_id(query, "after", ids.ENDPOINT)
-    found = await _store(call).endpoints(call.key.tenant_id, after=after, limit=limit + 1)
-    return _page(found, limit, render_endpoint)
+    found = await _endpoints(call).page(call.key.tenant_id, after=after, limit=limit + 1)
+    return page_answer(found, limit, render_endpoint)
 
 
 @needs(ADMIN)
@@ -85,7 +83,7 @@ async def change_endpoint(call: Call) -> Answer:
         _check_url(changes["url"], call.services.openings)
     if "name" in changes:
         changes["name"] = changes["name"] or ""
-    endpoint = await _store(call).change_endpoint(call.key.tenant_id, endpoint_id, changes)
+    endpoint = await _endpoints(call).change(call.key.tenant_id, endpoint_id, changes)
     return json_answer(render_endpoint(_there(endpoint)))
 
 
@@ -94,7 +92,7 @@ async def delete_endpoint(call: Call) -> Answer:
     """Forget a receiver; what waits for it is cancelled, its log stays."""
     endpoint_id = path_id(call, ids.ENDPOINT, _ENDPOINT)
     await call.no_body()
-    if not await _store(call).remove_endpoint(call.key.tenant_id, endpoint_id):
+    if not await _endpoints(call).remove(call.key.tenant_id, endpoint_id):
         raise not_found(_ENDPOINT)
     return Answer(204)
 
@@ -105,7 +103,7 @@ async def rotate_secret(call: Call) -> Answer:
     endpoint_id = path_id(call, ids.ENDPOINT, _ENDPOINT)
     rotation = checked(Rotation, await call.optional_json())
     secret = new_webhook_secret()
-    endpoint = await _store(call).rotate_secret(
+    endpoint = await _endpoints(call).rotate_secret(
         call.key.tenant_id,
         endpoint_id,
         secret=_seal(call, secret),
@@ -120,9 +118,9 @@ async def test_endpoint(call: Call) -> Answer:
     """Send one made-up event at once and tell how the receiver answered."""
     endpoint_id = path_id(call, ids.ENDPOINT, _ENDPOINT)
     wanted = checked(EndpointTest, await call.json())
-    endpoint = _there(await _store(call).endpoint(call.key.tenant_id, endpoint_id))
+    endpoint = _there(await _endpoints(call).get(call.key.tenant_id, endpoint_id))
     event_id, delivery_id = ids.new_id(), ids.new_id()
-    await _store(call).add_test(
+    await _log(call).add_test(
         call.key.tenant_id,
         endpoint,
         event_id=event_id,
@@ -154,7 +152,7 @@ async def list_deliveries(call: Call) -> Answer:
     status = query.get("status")
     if status is not None and status not in DELIVERY_STATUSES:
         raise invalid_query("status", f"status is one of {', '.join(DELIVERY_STATUSES)}.")
-    found = await _store(call).deliveries(
+    found = await _log(call).page(
         call.key.tenant_id,
         after=after,
         limit=limit + 1,
@@ -162,7 +160,7 @@ async def list_deliveries(call: Call) -> Answer:
         endpoint_id=query_id(query, "endpoint_id", ids.ENDPOINT),
         status=status,
     )
-    return _page(found, limit, render_delivery)
+    return page_answer(found, limit, render_delivery)
 
 
 @needs(ADMIN)
@@ -170,7 +168,7 @@ async def get_delivery(call: Call) -> Answer:
     """One delivery."""
     delivery_id = path_id(call, ids.DELIVERY, _DELIVERY)
     call.query()
-    delivery = await _store(call).delivery(call.key.tenant_id, delivery_id)
+    delivery = await _log(call).get(call.key.tenant_id, delivery_id)
     if delivery is None:
         raise not_found(_DELIVERY)
     return json_answer(render_delivery(delivery))
@@ -182,7 +180,7 @@ async def redeliver(call: Call) -> Answer:
     delivery_id = path_id(call, ids.DELIVERY, _DELIVERY)
     await call.no_body()
     try:
-        delivery = await _store(call).redeliver(call.key.tenant_id, delivery_id, ids.new_id())
+        delivery = await _log(call).redeliver(call.key.tenant_id, delivery_id, ids.new_id())
     except NotRedeliverable as error:
         raise Problem("invalid_state", str(error)) from None
     if delivery is None:
@@ -197,17 +195,17 @@ async def _outcome(call: Call, delivery_id: UUID) -> Delivery:
     Raises:
         Problem: 503 when no worker tried it in time; then it is not tried any more.
     """
-    store, pause = _store(call), _POLL_FIRST_S
+    log, pause = _log(call), _POLL_FIRST_S
     deadline = time.monotonic() + _TEST_WAIT_S
     while time.monotonic() < deadline and not call.services.hub.stopping:
         await asyncio.sleep(pause)
         pause = min(pause * 1.5, _POLL_MOST_S)
-        delivery = await store.delivery(call.key.tenant_id, delivery_id)
+        delivery = await log.get(call.key.tenant_id, delivery_id)
         if delivery is None:
             raise not_found(_ENDPOINT)
         if delivery.status not in ("pending", "sending"):
             return delivery
-    await store.cancel_test(call.key.tenant_id, delivery_id)
+    await log.cancel_test(call.key.tenant_id, delivery_id)
     raise unavailable("No worker sent the test in time; it was given up.")
 
 
@@ -217,8 +215,12 @@ def _why(outcome: Delivery) -> str:
     return f"The receiver could not be reached: {outcome.last_error or 'the endpoint was deleted'}."
 
 
-def _store(call: Call) -> WebhookStore:
-    return WebhookStore(call.services.engine)
+def _endpoints(call: Call) -> WebhookEndpoints:
+    return WebhookEndpoints(call.services.engine)
+
+
+def _log(call: Call) -> DeliveryLog:
+    return DeliveryLog(call.services.engine)
 
 
 def _there(endpoint: Endpoint | None) -> Endpoint:
@@ -229,7 +231,7 @@ def _there(endpoint: Endpoint | None) -> Endpoint:
 
 async def _endpoint(call: Call) -> Endpoint:
     endpoint_id = path_id(call, ids.ENDPOINT, _ENDPOINT)
-    return _there(await _store(call).endpoint(call.key.tenant_id, endpoint_id))
+    return _there(await _endpoints(call).get(call.key.tenant_id, endpoint_id))
 
 
 def _check_url(url: str, openings: Openings) -> None:
@@ -249,16 +251,3 @@ def _seal(call: Call, secret: str) -> bytes:
 @lru_cache(maxsize=1)
 def _box(key: str) -> SecretBox:
     return SecretBox.from_setting(key)
-
-
-def _page(found: list[T], limit: int, render: Callable[[T], dict[str, Any]]) -> Answer:
-    data = [render(item) for item in found[:limit]]
-    return json_answer(
-        {
-            "object": "list",
-            "data": data,
-            "has_more": len(found) > limit,
-            "first_id": data[0]["id"] if data else None,
-            "last_id": data[-1]["id"] if data else None,
-        }
-    )

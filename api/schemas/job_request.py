@@ -83,8 +83,10 @@ class CacheOptions(_Strict):
 
     mode: Literal["default", "refresh", "off", "only"] = "default"
     ttl_s: float | None = Field(None, gt=0, le=365 * 86_400)
-    semantic: bool | None = None
-    threshold: float | None = Field(None, ge=0, le=1)
+    semantic: bool | None = Field(
+        None, description="Also take the answer to a question that means the same. Else the key or the model says."
+    )
+    threshold: float | None = Field(None, ge=0, le=1, description="How near such a question must be, at least.")
 
 
 class JobWebhook(_Strict):

@@ -6,17 +6,26 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
 import orjson
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidatorFunctionWrapHandler,
+    WithJsonSchema,
+    WrapValidator,
+)
 from pydantic_core import PydanticCustomError
 
+from api.schemas.job_request import Endpoint
 from core import ids
 from core.cron import CronError, ZoneError, next_fire, next_fires, zone
 from core.render import moment
 from core.store.schedules import Schedule
-from policies.schedules import MOST_JOBS, NAME, combinations
+from policies.schedules import LEARNED, MOST_JOBS, NAME, combinations
 
 Kind = Literal["jobs", "prewarm", "keep_warm"]
-RunStatus = Literal["running", "completed", "cancelled", "skipped"]
 SHOWN_TIMES: Final = 5
 #: A template and its matrix, as JSON. Both are read for every run, and shown in every list.
 MOST_BYTES: Final = 256 * 1024
@@ -67,6 +76,10 @@ def _matrix(value: dict[str, list[Any]]) -> dict[str, list[Any]]:
     return value
 
 
+def _learned(value: object, check: ValidatorFunctionWrapHandler) -> object:
+    return value if value == LEARNED else check(value)
+
+
 Cron = Annotated[
     str,
     AfterValidator(_cron),
@@ -77,18 +90,29 @@ Value = Annotated[Any, AfterValidator(_value)]
 Matrix = Annotated[
     dict[str, Annotated[list[Value], Field(min_length=1, max_length=MOST_JOBS)]],
     AfterValidator(_matrix),
-    Field(max_length=16, description="Values for the placeholders: one job for every combination, at most 10,000."),
+    Field(max_length=16),
+    WrapValidator(_learned),
+    PlainSerializer(lambda matrix: matrix),
+    Field(
+        description="Values for the placeholders: one job for every combination, at most 10,000. Of prewarm also `learned`: each "
+        "run chooses from what was asked for in the last weeks, by when it was, what is likely to be asked for soon."
+    ),
     WithJsonSchema(
         {
-            "type": "object",
-            "maxProperties": 16,
-            "propertyNames": {"pattern": f"^{NAME}$"},
-            "additionalProperties": {
-                "type": "array",
-                "minItems": 1,
-                "maxItems": MOST_JOBS,
-                "items": {"type": ["string", "number", "boolean"]},
-            },
+            "anyOf": [
+                {
+                    "type": "object",
+                    "maxProperties": 16,
+                    "propertyNames": {"pattern": f"^{NAME}$"},
+                    "additionalProperties": {
+                        "type": "array",
+                        "minItems": 1,
+                        "maxItems": MOST_JOBS,
+                        "items": {"type": ["string", "number", "boolean"]},
+                    },
+                },
+                {"const": LEARNED},
+            ]
         }
     ),
 ]
@@ -96,7 +120,9 @@ Template = Annotated[
     dict[str, Any],
     Field(
         description="A job request without run_at and delay_s, whose strings may hold {{name}}; a string that is "
-        "nothing else becomes the value itself. Of keep_warm: `models`, `deployments`, `window_s` and `every_s`."
+        "nothing else becomes the value itself. With the matrix `learned` it only says which requests are looked at: those of "
+        "`endpoint` and of `body.model`, as it was asked for; `{}` means all. Of keep_warm: `models`, `deployments`, `window_s` "
+        "and `every_s`."
     ),
 ]
 
@@ -121,7 +147,11 @@ class RunBudget(_Strict):
                 ]
             }
         ),
-    ] = Field(None, description="A number or a decimal text. Jobs whose price is not known count as free.")
+    ] = Field(
+        None,
+        description="A number or a decimal text. Jobs whose price is not known count as free; where a learned run chooses, as a "
+        "dollar for a million tokens.",
+    )
 
 
 class KeepWarm(_Strict):
@@ -133,6 +163,19 @@ class KeepWarm(_Strict):
         3600, ge=60, le=86_400, description="How long they are in use; warming begins five minutes earlier."
     )
     every_s: float = Field(45, ge=30, le=60, description="How often each is pinged.")
+
+
+class LearnedBody(_Strict):
+    """What the requests have in common that a learned run looks at."""
+
+    model: str | None = Field(None, min_length=1, max_length=200)
+
+
+class LearnedTemplate(_Strict):
+    """The template of a learned prewarm: which requests its runs choose from."""
+
+    endpoint: Endpoint | None = None
+    body: LearnedBody | None = None
 
 
 class NewSchedule(_Strict):
@@ -183,7 +226,7 @@ class ScheduleOut(BaseModel):
     timezone: str
     paused: bool
     template: dict[str, Any]
-    matrix: dict[str, list[Any]] | None
+    matrix: dict[str, list[Any]] | Literal["learned"] | None
     budget: dict[str, Any] | None
     ttl_s: float | None
     refresh_before_s: float | None
@@ -202,56 +245,9 @@ class SchedulePage(BaseModel):
     last_id: str | None
 
 
-class RunOut(BaseModel):
-    """One firing of a schedule."""
-
-    id: str
-    object: Literal["schedule_run"]
-    schedule_id: str
-    group_id: str | None = Field(description="Its jobs as a group, which can be cancelled. Null where it has none.")
-    kind: Kind
-    status: RunStatus
-    trigger: Literal["cron", "catch_up", "manual"] = Field(
-        description="catch_up: a time that was missed, within an hour."
-    )
-    reason: str | None = Field(
-        description="Why it was skipped (overlap, missed) or stopped (max_jobs, max_tokens, max_cost_usd, cancelled, refused)."
-    )
-    message: str | None = Field(description="The reason in words.")
-    scheduled_for: datetime
-    created_at: datetime
-    finished_at: datetime | None
-    missed: int = Field(description="Earlier times that this run stands for too.")
-    planned: int = Field(description="Combinations of its template and matrix.")
-    skipped_fresh: int = Field(description="Of them, those whose cache entry was fresh enough.")
-    submitted: int = Field(description="Jobs made; of keep_warm: pings sent.")
-    succeeded: int
-    failed: int = Field(description="Failed or expired.")
-    cancelled: int
-    over_budget: int = Field(description="Combinations for which the budget had no room.")
-    tokens: int
-    cost: str | None = Field(description="USD, as far as prices are known.")
-
-
-class RunPage(BaseModel):
-    """Runs, newest first."""
-
-    object: Literal["list"]
-    data: list[RunOut]
-    has_more: bool
-    first_id: str | None
-    last_id: str | None
-
-
-class RunCompleted(BaseModel):
-    """The webhook event of the end of a run."""
-
-    id: str
-    object: Literal["event"]
-    type: Literal["schedule.run_completed"]
-    created_at: int
-    timestamp: datetime
-    data: RunOut
+def learned(template: dict[str, Any]) -> dict[str, Any]:
+    """Return the checked template of a learned prewarm as it was given; raises pydantic.ValidationError."""
+    return LearnedTemplate.model_validate(template).model_dump(exclude_none=True)
 
 
 def keep_warm(template: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from api.problems import invalid_fields
 from api.schemas.wording import faults_of
 from core import ids
 from core.render import moment
-from core.store.webhooks import Delivery, Endpoint
+from core.store.delivery_log import Delivery
+from core.store.webhook_endpoints import Endpoint
 
 EventType = Literal[
     "job.succeeded", "job.failed", "job.cancelled", "job.expired", "group.completed", "schedule.run_completed"

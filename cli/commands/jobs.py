@@ -1,38 +1,27 @@
 """`coatcheck jobs`."""
 
 import json
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.errors import CliError
-from cli.job_request import from_file, from_text
+from cli.api_commands import AS_JSON, id_in_path, json_object, open_api, page_options, print_page
+from cli.job_request import from_text
 from cli.job_view import print_event, print_job
-from cli.target import api_options, api_target
+from cli.target import api_options
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from cli.client import ApiClient
 
 TERMINAL = frozenset({"succeeded", "failed", "cancelled", "expired"})
+_REQUEST = "a job request with `endpoint` and `body`"
 LANES = click.Choice(["interactive", "default", "bulk"])
-AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print the API's JSON.")
 
 
 @click.group()
 def jobs() -> None:
     """Submit AI jobs and follow, list, cancel or retry them."""
-
-
-@contextmanager
-def _client(url: str | None, key: str | None, data_dir: Path | None) -> "Iterator[ApiClient]":
-    from cli.client import ApiClient
-
-    with ApiClient(api_target(url, key, data_dir)) as client:
-        yield client
 
 
 @jobs.command()
@@ -79,8 +68,8 @@ def submit(  # noqa: PLR0913 - one parameter for each option
         raise click.UsageError("give a FILE with a job request, or --model and --text")
     options = {"endpoint": endpoint, "lane": lane, "priority": priority, "delay_s": delay}
     headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
-    with _client(url, key, data_dir) as client:
-        request = from_file(file) if file else from_text(client, model or "", text or "", endpoint)
+    with open_api(url, key, data_dir) as client:
+        request = json_object(file, _REQUEST) if file else from_text(client, model or "", text or "", endpoint)
         request |= {name: value for name, value in options.items() if value is not None}
         if stream:
             request["body"] = {**request.get("body", {}), "stream": True}
@@ -101,8 +90,8 @@ def submit(  # noqa: PLR0913 - one parameter for each option
 @api_options
 def get(job_id: str, wait: int | None, as_json: bool, url: str | None, key: str | None, data_dir: Path | None) -> None:
     """Show a job and, once it is done, its result."""
-    with _client(url, key, data_dir) as client:
-        job = client.call("GET", f"/v1/jobs/{_id(job_id)}", query={"wait": wait})
+    with open_api(url, key, data_dir) as client:
+        job = client.call("GET", f"/v1/jobs/{id_in_path(job_id, 'job')}", query={"wait": wait})
     _print(job, as_json)
 
 
@@ -114,8 +103,8 @@ def get(job_id: str, wait: int | None, as_json: bool, url: str | None, key: str 
 def watch(job_id: str, after: int, as_json: bool, url: str | None, key: str | None, data_dir: Path | None) -> None:
     """Follow a job's events to its end; exit status 1 if it does not succeed. --json prints one event a line."""
     last: dict[str, Any] = {}
-    with _client(url, key, data_dir) as client:
-        for event in client.events(_id(job_id), after):
+    with open_api(url, key, data_dir) as client:
+        for event in client.events(id_in_path(job_id, "job"), after):
             if as_json:
                 click.echo(json.dumps({"id": event.id, "event": event.type, "data": event.data}))
             else:
@@ -131,8 +120,7 @@ def watch(job_id: str, after: int, as_json: bool, url: str | None, key: str | No
 @click.option("--model")
 @click.option("--group", "group_id", help="Jobs of this group.")
 @click.option("--metadata", "-m", multiple=True, metavar="NAME=VALUE", help="With this metadata; repeatable.")
-@click.option("--limit", type=click.IntRange(1, 100), default=20, show_default=True)
-@click.option("--after", metavar="ID", help="The next page: the last id of this one.")
+@page_options
 @AS_JSON
 @api_options
 def list_(  # noqa: PLR0913 - one parameter for each option
@@ -159,17 +147,10 @@ def list_(  # noqa: PLR0913 - one parameter for each option
         "after": after,
     }
     query |= {f"metadata[{name}]": value for name, value in _pairs(metadata).items()}
-    with _client(url, key, data_dir) as client:
+    with open_api(url, key, data_dir) as client:
         page = client.call("GET", "/v1/jobs", query=query)
-    if as_json:
-        click.echo(json.dumps(page))
-        return
-    from cli.tables import print_table
-
     columns = ("id", "status", "lane", "model", "attempts", "created_at", "finished_at")
-    print_table(page.get("data", []), {name: name for name in columns}, empty="no jobs")
-    if page.get("has_more"):
-        click.echo(f"more: --after {page.get('last_id')}")
+    print_page(page, page.get("data", []), columns, as_json, empty="no jobs")
 
 
 @jobs.command()
@@ -193,9 +174,9 @@ def retry(job_ids: tuple[str, ...], as_json: bool, url: str | None, key: str | N
 def _each(
     what: str, job_ids: tuple[str, ...], as_json: bool, url: str | None, key: str | None, data_dir: Path | None
 ) -> None:
-    with _client(url, key, data_dir) as client:
+    with open_api(url, key, data_dir) as client:
         for job_id in job_ids:
-            job = client.call("POST", f"/v1/jobs/{_id(job_id)}/{what}")
+            job = client.call("POST", f"/v1/jobs/{id_in_path(job_id, 'job')}/{what}")
             click.echo(json.dumps(job) if as_json else f"{job.get('id')} is {job.get('status')}")
 
 
@@ -203,13 +184,6 @@ def _pairs(texts: tuple[str, ...]) -> dict[str, str]:
     if any("=" not in text for text in texts):
         raise click.UsageError("--metadata wants NAME=VALUE")
     return {name: value for name, _, value in (text.partition("=") for text in texts)}
-
-
-def _id(text: str) -> str:
-    """A job id as part of a path: nothing else may get in."""
-    if not text.replace("_", "").isalnum():
-        raise CliError(f"{text} is not a job's id")
-    return text
 
 
 def _follow(client: "ApiClient", job: dict[str, Any], *, quiet: bool, deltas: bool) -> dict[str, Any]:

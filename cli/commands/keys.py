@@ -3,14 +3,19 @@
 import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.cache_rules import cache_option
 from cli.database import on_database
 from cli.errors import CliError
 from cli.limits import given_limits, in_words, limit_options, told_limits
 from cli.target import database_options, database_settings
+
+if TYPE_CHECKING:
+    from core.store.keys import KeyInfo
+    from policies.cache_policy import CacheRules
 
 
 @click.group()
@@ -25,9 +30,12 @@ def keys() -> None:
 @click.option("--tenant", required=True, metavar="NAME", help="Who the key is for; made by itself if it is new.")
 @click.option("--scopes", default="jobs:write,jobs:read", show_default=True, help="Of jobs:write, jobs:read and admin.")
 @limit_options
+@cache_option
 @click.option("--json", "as_json", is_flag=True, help="Print {id, key, tenant, scopes, webhook_secret}.")
 @database_options
-def create(tenant: str, scopes: str, as_json: bool, data_dir: Path | None, **options: Any) -> None:
+def create(
+    tenant: str, scopes: str, cache: "CacheRules | None", as_json: bool, data_dir: Path | None, **options: Any
+) -> None:
     """Make a key. It is shown once: only its hash is stored.
 
     Limits are for this key, none unless given; `tenants set` limits all of a tenant's keys together.
@@ -35,6 +43,7 @@ def create(tenant: str, scopes: str, as_json: bool, data_dir: Path | None, **opt
     from cli.records import owner_engine, secret_box
     from core import ids
     from core.store.keys import NewKey, create_key
+    from policies.cache_policy import NO_RULES
     from policies.limits import Limits
 
     settings = database_settings(data_dir)
@@ -43,7 +52,9 @@ def create(tenant: str, scopes: str, as_json: bool, data_dir: Path | None, **opt
 
     async def work() -> NewKey:
         async with owner_engine(settings) as engine:
-            return await create_key(engine, secret_box(settings), tenant, names, limits.requests_per_minute, limits)
+            return await create_key(
+                engine, secret_box(settings), tenant, names, limits.requests_per_minute, limits, cache or NO_RULES
+            )
 
     made = on_database(work())
     told: dict[str, Any] = {
@@ -69,7 +80,6 @@ def create(tenant: str, scopes: str, as_json: bool, data_dir: Path | None, **opt
 def list_(as_json: bool, data_dir: Path | None) -> None:
     """List all keys, newest first; the keys themselves aren't stored."""
     from cli.records import owner_engine
-    from core import ids
     from core.store.keys import KeyInfo, list_keys
 
     settings = database_settings(data_dir)
@@ -78,18 +88,7 @@ def list_(as_json: bool, data_dir: Path | None) -> None:
         async with owner_engine(settings) as engine:
             return await list_keys(engine)
 
-    rows = [
-        {
-            "id": ids.encode(ids.KEY, key.id),
-            "tenant": key.tenant,
-            "prefix": key.prefix,
-            "scopes": list(key.scopes),
-            **told_limits(key.limits),
-            "created_at": _moment(key.created_at),
-            "revoked_at": _moment(key.revoked_at),
-        }
-        for key in on_database(work())
-    ]
+    rows = [_row(key) for key in on_database(work())]
     if as_json:
         click.echo(json.dumps(rows))
         return
@@ -106,6 +105,21 @@ def list_(as_json: bool, data_dir: Path | None) -> None:
     }
     rows = [row | {"limits": in_words(row)} for row in rows]
     print_table(rows, columns, empty="there are no keys yet: `coatcheck keys create --tenant NAME` makes one")
+
+
+def _row(key: "KeyInfo") -> dict[str, Any]:
+    from core import ids
+
+    return {
+        "id": ids.encode(ids.KEY, key.id),
+        "tenant": key.tenant,
+        "prefix": key.prefix,
+        "scopes": list(key.scopes),
+        **told_limits(key.limits),
+        "cache": key.cache.told(),
+        "created_at": _moment(key.created_at),
+        "revoked_at": _moment(key.revoked_at),
+    }
 
 
 @keys.command()

@@ -1,36 +1,25 @@
 """`coatcheck schedules`."""
 
 import json
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import click
 
+from cli.api_commands import AS_JSON, id_in_path, json_object, open_api, page_options, print_page
 from cli.errors import CliError
-from cli.target import api_options, api_target
+from cli.target import api_options
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from cli.client import ApiClient
-
-AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print the API's JSON.")
 _PATH = "/v1/schedules"
+_SCHEDULE = "a schedule with `kind`, `cron` and `template`"
+_CHOICE = ("probability", "expected_saved_ms", "cost_usd", "model", "job_id", "reason")
 _COUNTS = ("planned", "skipped_fresh", "submitted", "succeeded", "failed", "over_budget", "tokens", "cost")
 
 
 @click.group()
 def schedules() -> None:
     """Let jobs run by the clock: recurring jobs, cache prewarming, keeping models warm. Needs a key with the scope admin."""
-
-
-@contextmanager
-def _client(url: str | None, key: str | None, data_dir: Path | None) -> "Iterator[ApiClient]":
-    from cli.client import ApiClient
-
-    with ApiClient(api_target(url, key, data_dir)) as client:
-        yield client
 
 
 @schedules.command()
@@ -44,24 +33,25 @@ def create(file: IO[str], as_json: bool, url: str | None, key: str | None, data_
       {"name": "Nightly", "kind": "prewarm", "cron": "0 3 * * *", "timezone": "Europe/Berlin",
        "template": {"endpoint": "/v1/chat/completions", "body": {"model": "…", "messages": […"{{segment}}"…]}},
        "matrix": {"segment": ["families", "students"]}}
+
+    With "matrix": "learned" and "template": {} a prewarm chooses from what was asked for in the last weeks.
     """  # noqa: D301 - click reads the backspace as: keep these lines as they are
-    with _client(url, key, data_dir) as client:
-        _print(client.call("POST", _PATH, body=_from_file(file)), as_json)
+    with open_api(url, key, data_dir) as client:
+        _print(client.call("POST", _PATH, body=json_object(file, _SCHEDULE)), as_json)
 
 
 @schedules.command("list")
-@click.option("--limit", type=click.IntRange(1, 100), default=20, show_default=True)
-@click.option("--after", metavar="ID", help="The next page: the last id of this one.")
+@page_options
 @AS_JSON
 @api_options
 def list_(
     limit: int, after: str | None, as_json: bool, url: str | None, key: str | None, data_dir: Path | None
 ) -> None:
     """List schedules, newest first."""
-    with _client(url, key, data_dir) as client:
+    with open_api(url, key, data_dir) as client:
         page = client.call("GET", _PATH, query={"limit": limit, "after": after})
-    rows = [row | {"next": (row.get("next_runs") or ["paused"])[0]} for row in page.get("data", [])]
-    _print_page(page, rows, ("id", "name", "kind", "cron", "timezone", "next"), as_json, empty="no schedules")
+    rows = [row | {"kind": _kind(row), "next": (row.get("next_runs") or ["paused"])[0]} for row in page.get("data", [])]
+    print_page(page, rows, ("id", "name", "kind", "cron", "timezone", "next"), as_json, empty="no schedules")
 
 
 @schedules.command()
@@ -70,7 +60,7 @@ def list_(
 @api_options
 def get(schedule_id: str, as_json: bool, url: str | None, key: str | None, data_dir: Path | None) -> None:
     """Show a schedule and its next five times."""
-    with _client(url, key, data_dir) as client:
+    with open_api(url, key, data_dir) as client:
         _print(client.call("GET", _of(schedule_id)), as_json)
 
 
@@ -80,7 +70,7 @@ def get(schedule_id: str, as_json: bool, url: str | None, key: str | None, data_
 @api_options
 def pause(schedule_id: str, as_json: bool, url: str | None, key: str | None, data_dir: Path | None) -> None:
     """Pause a schedule; a run that goes on is not touched."""
-    with _client(url, key, data_dir) as client:
+    with open_api(url, key, data_dir) as client:
         _print(client.call("PATCH", _of(schedule_id), body={"paused": True}), as_json)
 
 
@@ -90,7 +80,7 @@ def pause(schedule_id: str, as_json: bool, url: str | None, key: str | None, dat
 @api_options
 def resume(schedule_id: str, as_json: bool, url: str | None, key: str | None, data_dir: Path | None) -> None:
     """Let a paused schedule run again, from its next time on."""
-    with _client(url, key, data_dir) as client:
+    with open_api(url, key, data_dir) as client:
         _print(client.call("PATCH", _of(schedule_id), body={"paused": False}), as_json)
 
 
@@ -100,15 +90,14 @@ def resume(schedule_id: str, as_json: bool, url: str | None, key: str | None, da
 @api_options
 def run(schedule_id: str, as_json: bool, url: str | None, key: str | None, data_dir: Path | None) -> None:
     """Start a run now."""
-    with _client(url, key, data_dir) as client:
+    with open_api(url, key, data_dir) as client:
         begun = client.call("POST", _of(schedule_id) + "/run")
     click.echo(json.dumps(begun) if as_json else f"{begun.get('id')} is {begun.get('status')}")
 
 
 @schedules.command()
 @click.argument("schedule_id", metavar="ID")
-@click.option("--limit", type=click.IntRange(1, 100), default=20, show_default=True)
-@click.option("--after", metavar="ID", help="The next page: the last id of this one.")
+@page_options
 @AS_JSON
 @api_options
 def runs(
@@ -121,10 +110,36 @@ def runs(
     data_dir: Path | None,
 ) -> None:
     """List a schedule's runs, newest first, with what they did."""
-    with _client(url, key, data_dir) as client:
+    with open_api(url, key, data_dir) as client:
         page = client.call("GET", _of(schedule_id) + "/runs", query={"limit": limit, "after": after})
     columns = ("id", "scheduled_for", "status", "reason", *_COUNTS)
-    _print_page(page, page.get("data", []), columns, as_json, empty="no runs")
+    print_page(page, page.get("data", []), columns, as_json, empty="no runs")
+
+
+@schedules.command()
+@click.argument("schedule_id", metavar="ID")
+@click.option("--run", "run_id", metavar="RUN", help="One of its last hundred runs; by default the newest that chose.")
+@AS_JSON
+@api_options
+def choices(
+    schedule_id: str, run_id: str | None, as_json: bool, url: str | None, key: str | None, data_dir: Path | None
+) -> None:
+    """Show what a run of a learned prewarm chose to warm, and why."""
+    with open_api(url, key, data_dir) as client:
+        page = client.call("GET", _of(schedule_id) + "/runs", query={"limit": 100})
+    runs = [each for each in page.get("data", []) if each["id"] == run_id or run_id is None]
+    chosen = next((each for each in runs if each.get("choices") is not None), None)
+    if chosen is None:
+        raise CliError(f"{run_id or schedule_id} has chosen nothing: only runs of a learned prewarm choose")
+    if as_json:
+        click.echo(json.dumps(chosen["choices"]))
+        return
+    from cli.tables import print_table
+
+    click.echo(
+        f"{chosen['id']}  {chosen['scheduled_for']}  {chosen['planned']} chosen, {chosen['over_budget']} over budget"
+    )
+    print_table(chosen["choices"], {name: name for name in _CHOICE}, empty=chosen.get("message") or "nothing chosen")
 
 
 @schedules.command()
@@ -132,46 +147,26 @@ def runs(
 @api_options
 def delete(schedule_id: str, url: str | None, key: str | None, data_dir: Path | None) -> None:
     """Delete a schedule and its list of runs; jobs that it has made go on."""
-    with _client(url, key, data_dir) as client:
+    with open_api(url, key, data_dir) as client:
         client.call("DELETE", _of(schedule_id))
     click.echo(f"deleted {schedule_id}")
 
 
-def _from_file(file: IO[str]) -> dict[str, Any]:
-    try:
-        told = json.load(file)
-    except ValueError as error:
-        raise CliError(f"{file.name} is not valid JSON: {error}") from None
-    if not isinstance(told, dict):
-        raise CliError(f"{file.name} must hold one JSON object, a schedule with `kind`, `cron` and `template`")
-    return told
-
-
 def _of(schedule_id: str) -> str:
-    """The path of a schedule: nothing but an id may get into it."""
-    if not schedule_id.replace("_", "").isalnum():
-        raise CliError(f"{schedule_id} is not a schedule's id")
-    return f"{_PATH}/{schedule_id}"
+    return f"{_PATH}/{id_in_path(schedule_id, 'schedule')}"
 
 
 def _print(schedule: dict[str, Any], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(schedule))
         return
-    for name in ("id", "name", "kind", "cron", "timezone"):
-        click.echo(f"{name:10} {schedule.get(name)}")
+    for name, value in (schedule | {"kind": _kind(schedule)}).items():
+        if name in {"id", "name", "kind", "cron", "timezone"}:
+            click.echo(f"{name:10} {value}")
     times = schedule.get("next_runs") or ["paused"]
     click.echo(f"{'next':10} " + f"\n{'':11}".join(times))
 
 
-def _print_page(
-    page: dict[str, Any], rows: list[dict[str, Any]], columns: tuple[str, ...], as_json: bool, *, empty: str
-) -> None:
-    if as_json:
-        click.echo(json.dumps(page))
-        return
-    from cli.tables import print_table
-
-    print_table(rows, {name: name for name in columns}, empty=empty)
-    if page.get("has_more"):
-        click.echo(f"more: --after {page.get('last_id')}")
+def _kind(schedule: Mapping[str, Any]) -> str:
+    """What it does, in a word or two."""
+    return f"{schedule.get('kind')}, learned" if schedule.get("matrix") == "learned" else str(schedule.get("kind"))

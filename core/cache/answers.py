@@ -22,13 +22,14 @@ _OF_JOB: Final = tuple(
 _USAGE: Final = ("input_tokens", "output_tokens", "cached_tokens", "total_tokens")
 
 
-def hit_of(job: NewJob, entry: Entry, took_ms: float) -> Hit:
+def hit_of(job: NewJob, entry: Entry, took_ms: float, similarity: float | None = None) -> Hit:
     """Return a job that ends as soon as it is stored.
 
     Args:
         job: as it would be stored without the hit.
         entry: what answers it.
         took_ms: milliseconds since the request came in.
+        similarity: cosine to the question that the entry answers, where that is another one.
     """
     deltas = replayed(job.endpoint, orjson.loads(entry.result)) if job.stream else []
     route = {**(orjson.loads(job.route) if job.route else {}), **_route(entry)}
@@ -36,7 +37,7 @@ def hit_of(job: NewJob, entry: Entry, took_ms: float) -> Hit:
         **{name: getattr(job, name) for name in _OF_JOB},
         result=entry.result,
         usage=_usage(entry),
-        cache=_cache(entry),
+        cache=_cache(entry, similarity),
         route=_text(route),
         timing=_timing(0.0, took_ms),
         deltas=_text(deltas) if deltas else None,
@@ -44,16 +45,28 @@ def hit_of(job: NewJob, entry: Entry, took_ms: float) -> Hit:
     )
 
 
-def finish_of(entry: Entry, job: UUID, lease_no: int, last_seq: int, *, queued_ms: float, running_ms: float) -> Finish:
+def finish_of(
+    entry: Entry,
+    job: UUID,
+    lease_no: int,
+    last_seq: int,
+    *,
+    queued_ms: float,
+    running_ms: float,
+    similarity: float | None = None,
+) -> Finish:
     """Return the end of a running job that is answered from an entry; its deltas, if it streams, are told before."""
     return Finish(
         job, lease_no, "succeeded", last_seq, result=entry.result, usage=_usage(entry), cost_usd=Decimal(0),
-        cache=_cache(entry), route=_text(_route(entry)), timing=_timing(queued_ms, running_ms),
+        cache=_cache(entry, similarity), route=_text(_route(entry)), timing=_timing(queued_ms, running_ms),
     )  # fmt: skip
 
 
-def _cache(entry: Entry) -> str:
-    return _text({"status": "hit", "similarity": None, "age_s": round(entry.age_s, 3), "saved": entry.saved})
+def _cache(entry: Entry, similarity: float | None) -> str:
+    near: dict[str, Any] = {"status": "hit", "similarity": None}
+    if similarity is not None:
+        near = {"status": "semantic_hit", "similarity": round(similarity, 4)}
+    return _text({**near, "age_s": round(entry.age_s, 3), "saved": entry.saved})
 
 
 def _route(entry: Entry) -> dict[str, Any]:

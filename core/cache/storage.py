@@ -6,16 +6,17 @@ Of each tenant: ``coatcheck:cache:{TENANT}:e:KEY`` holds an entry, and beside it
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from importlib.resources import files
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 import orjson
 import structlog
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
+from core.cache.encodings import as_asked
 from core.cache.entries import About, Damaged, Entry
 from core.settings import CacheSettings
 from core.telemetry.metrics import CACHE_AWAY, CACHE_LOOKUPS, CACHE_STORES
@@ -27,6 +28,14 @@ _MOST_TOUCHES: Final = 10_000
 _MOST_AT_ONCE: Final = 256
 _PAGE: Final = 500
 _EACH_S: Final = 0.001
+# To keep an answer is worth a longer wait than to look one up: nobody but the job's own end waits for it.
+_PUT_WAITS: Final = 10
+# A timer that fires so much too late tells of a busy loop, not of a slow Redis.
+_GLANCE_S: Final = 0.01
+_LATE_S: Final = 0.005
+_MOST_WAITS: Final = 10
+
+T = TypeVar("T")
 
 _log = structlog.get_logger(__name__)
 
@@ -59,6 +68,16 @@ class Cache:
         """Whether anything is kept at all."""
         return self._settings.tenant_bytes > 0
 
+    @property
+    def reachable(self) -> bool:
+        """Whether the last exchange worked, as far as is known: then what was not found is not there."""
+        return not self._away()
+
+    @property
+    def ttl_s(self) -> float:
+        """For how many seconds an answer is kept where its job does not say."""
+        return self._settings.ttl_s
+
     async def get(self, tenant: UUID, key: bytes) -> Entry | None:
         """Return the entry under a key; None when there is none, or none in time. Never raises."""
         if not self.enabled or self._away():
@@ -76,6 +95,11 @@ class Cache:
         CACHE_LOOKUPS.labels("found").inc()
         self._touch(tenant, key)
         return entry
+
+    async def answer(self, tenant: UUID, key: bytes, endpoint: str, body: str) -> Entry | None:
+        """Return the entry that answers a request, JSON text, in the encoding that it asks for. Never raises."""
+        entry = await self.get(tenant, key)
+        return None if entry is None else await as_asked(entry, endpoint, body)
 
     async def put(self, tenant: UUID, key: bytes, entry: Entry, ttl_s: float | None, began_s_ago: float) -> bool:
         """Keep an entry; False when it was not kept. Never raises.
@@ -101,8 +125,7 @@ class Cache:
             orjson.dumps(told), max(0, round(began_s_ago * 1000)), _entries(tenant),
         ]  # fmt: skip
         try:
-            async with asyncio.timeout(self._settings.wait_s):
-                stored = await self._put(keys=keys, args=arguments)
+            stored = await _in_time(self._put(keys=keys, args=arguments), self._settings.wait_s * _PUT_WAITS)
         except _ERRORS as error:
             self._lost(error)
             CACHE_STORES.labels("lost").inc()
@@ -125,11 +148,11 @@ class Cache:
         if not self.enabled or not keys or self._away():
             return [0.0] * len(keys)
         try:
-            async with asyncio.timeout(self._settings.wait_s + len(keys) * _EACH_S):
-                pipeline = self._redis.pipeline(transaction=False)
-                for key in keys:
-                    pipeline.execute_command("PTTL", _entry(tenant, key))
-                return [max(0.0, left / 1000) for left in await pipeline.execute()]
+            pipeline = self._redis.pipeline(transaction=False)
+            for key in keys:
+                pipeline.execute_command("PTTL", _entry(tenant, key))
+            told = await _in_time(pipeline.execute(), self._settings.wait_s + len(keys) * _EACH_S)
+            return [max(0.0, left / 1000) for left in told]
         except _ERRORS as error:
             self._lost(error)
             return [0.0] * len(keys)
@@ -184,8 +207,7 @@ class Cache:
         asked, self._asked = self._asked, []
         found: Sequence[bytes | None] = [None] * len(asked)
         try:
-            async with asyncio.timeout(self._settings.wait_s):
-                found = await self._fetch([name for name, _ in asked])
+            found = await _in_time(self._fetch([name for name, _ in asked]), self._settings.wait_s)
         except _ERRORS as error:
             self._lost(error)
         finally:
@@ -225,7 +247,30 @@ class Cache:
         CACHE_AWAY.inc()
         if not self._away():
             _log.warning("cache_away", error=type(error).__name__)
-        self._away_until = time.monotonic() + _AWAY_S
+        if not isinstance(error, ResponseError):  # a Redis that is full takes nothing more, and still tells what it has
+            self._away_until = time.monotonic() + _AWAY_S
+
+
+async def _in_time(exchange: Awaitable[T], seconds: float) -> T:
+    """Await an exchange with Redis; the time that this loop was too busy to see the answer does not count.
+
+    Otherwise a burst of work would be taken for a lost Redis, and its answers would not be kept just when many of them are made.
+
+    Raises:
+        TimeoutError: when there is no answer in time.
+    """
+    task, left = asyncio.ensure_future(exchange), seconds
+    end = time.monotonic() + _MOST_WAITS * seconds
+    try:
+        while left > 0 and (began := time.monotonic()) < end:
+            await asyncio.wait({task}, timeout=_GLANCE_S)
+            if task.done():
+                return task.result()
+            if time.monotonic() - began < _GLANCE_S + _LATE_S:
+                left -= _GLANCE_S
+    finally:
+        task.cancel()
+    raise TimeoutError
 
 
 def _entries(tenant: UUID) -> bytes:

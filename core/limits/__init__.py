@@ -6,6 +6,6 @@ process keeps its own accounts, with its share of the limits that Postgres does 
 
 from core.limits.accounts import Accounts
 from core.limits.estimates import expected
-from core.limits.gate import Candidate, Gate
+from core.limits.gate import Batched, Candidate, Gate
 
-__all__ = ["Accounts", "Candidate", "Gate", "expected"]
+__all__ = ["Accounts", "Batched", "Candidate", "Gate", "expected"]

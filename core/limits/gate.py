@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,6 +24,7 @@ _BUDGET_S: Final = 300.0
 _RUN_S: Final = 2.0
 _PAUSE_S: Final = 1.0
 _LEAST_S: Final = 0.1
+_BATCH_S: Final = 28 * 3600.0  # as long as a batch's jobs may be away at an upstream
 _MOST_FIRST_S: Final = 10.0  # the window may hold estimates that are settled, and much smaller, any moment
 
 Load = Callable[[Sequence[UUID]], Awaitable[Mapping[UUID, Owners]]]
@@ -39,6 +40,15 @@ class Candidate:
     job: UUID
     key: UUID | None
     estimate: Callable[[], tuple[int, Decimal | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Batched:
+    """A job in a batch: its key, and when it was claimed (an aware time), which decides the budgets' periods."""
+
+    job: UUID
+    key: UUID
+    since: datetime
 
 
 class Gate:
@@ -76,18 +86,56 @@ class Gate:
         All others may start, and their amounts are set aside until `ended` is called for them.
         """
         keys = {candidate.key for candidate in candidates if candidate.key is not None}
-        if not keys:
-            return {}
-        now = time.monotonic()
-        missing = [key for key in keys if self._known.get(key, (0.0, None))[0] <= now]
+        missing = self._unknown(keys)
         try:
-            if missing:
-                await self._learn(missing, now)
+            await self._learn(missing)
             limited = [(each, owners) for each in candidates if (owners := self._owners(each.key)) is not None]
             return await self._admit(limited) if limited else {}
         except DATABASE_ERRORS:
             # Without Postgres nothing ends well anyway; what is known to be free of limits may go on.
             return {each.job: _PAUSE_S for each in candidates if each.key in missing or self._owners(each.key)}
+
+    async def admit_batched(
+        self, batched: Sequence[Batched], cost: Callable[[UUID], Decimal | None]
+    ) -> dict[UUID, float]:
+        """Return the jobs that have to wait, as `admit` does, of those that are to go into a batch at an upstream.
+
+        Money is set aside for the others, for as long as a batch may take and until `ended_batched` is called for them, in any
+        process. Tokens a minute and jobs in flight limit calls: a batch is worked on when the upstream finds the time.
+
+        Args:
+            batched: the jobs; those for which something is set aside already may be among them.
+            cost: returns the most that a job can cost; called on a thread, and only where money is limited.
+
+        Raises:
+            What the driver raises when Postgres cannot be reached.
+        """
+        await self._learn(self._unknown({each.key for each in batched}))
+        limited = [each for each in batched if self._budgets(each)]
+        if not limited:
+            return {}
+        amounts = await asyncio.to_thread(lambda: [nano_usd(cost(each.job)) for each in limited])
+        wishes = [(each.job.hex, self._budgets(each, amount)) for each, amount in zip(limited, amounts, strict=True)]
+        taken = await self._accounts.take_many(wishes)
+        now, today = time.monotonic(), datetime.now(UTC)
+        return {
+            each.job: _PAUSE_S if outcome.refused is None else self._wait_s(outcome.refused, outcome.wait_s, now, today)
+            for each, outcome in zip(limited, taken, strict=True)
+            if not outcome.granted
+        }
+
+    async def ended_batched(self, ended: Sequence[tuple[Batched, Decimal | None]]) -> None:
+        """Say what jobs of batches really cost, once that is stored; nothing for those that failed or went back.
+
+        Raises:
+            What the driver raises when Postgres cannot be reached.
+        """
+        await self._learn(self._unknown({each.key for each, _ in ended}))
+        settlements = []
+        for each, cost in ended:
+            if wanted := self._budgets(each):
+                settlements.append((each.job.hex, wanted, (nano_usd(cost),) * len(wanted)))
+        await self._accounts.settle_many(settlements)
 
     def ended(self, job: UUID, *, tokens: int = 0, cost: Decimal | None = None) -> None:
         """Say that an attempt ended and what it really used; 0 after a failure, a hand-back or a cache hit. Does not wait."""
@@ -118,7 +166,18 @@ class Gate:
     def _owners(self, key: UUID | None) -> Owners | None:
         return None if key is None else self._known.get(key, (0.0, None))[1]
 
-    async def _learn(self, keys: Sequence[UUID], now: float) -> None:
+    def _unknown(self, keys: Collection[UUID]) -> list[UUID]:
+        now = time.monotonic()
+        return [key for key in keys if self._known.get(key, (0.0, None))[0] <= now]
+
+    def _budgets(self, each: Batched, amount: int = 0) -> tuple[Account, ...]:
+        owners = self._owners(each.key)
+        return () if owners is None else accounts(owners, dict.fromkeys(MONEY, amount), each.since, _BATCH_S)
+
+    async def _learn(self, keys: Sequence[UUID]) -> None:
+        if not keys:
+            return
+        now = time.monotonic()
         found = await self._load(keys)
         for key in keys:
             owners = found.get(key)

@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from core.database import see_tenants
+from core.database import as_tenant, see_tenants
 from core.store.accept import Accepted, NewJob, insert_jobs
 from core.store.failures import DATABASE_ERRORS, StoreUnavailable, is_crossed, is_outage
 from core.store.statements import statement
@@ -47,8 +47,7 @@ async def accept_group(
 async def _store(
     engine: AsyncEngine, tenant_id: UUID, group_id: UUID, jobs: Sequence[NewJob], key: str | None, fingerprint: bytes
 ) -> Accepted:
-    async with engine.begin() as connection:
-        await see_tenants(connection, [tenant_id])
+    async with as_tenant(engine, tenant_id) as connection:
         if key is not None:
             earlier = await _take_key(connection, tenant_id, group_id, key, fingerprint)
             if earlier is not None:

@@ -13,16 +13,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from core.database import see_tenants, tenant_list
 from core.direct import NotConnected
 from core.store.accept import Accepted, NewJob, take_keys
-from core.store.committer import Committer, UnknownOutcome
+from core.store.committer import ACCEPT_S, Committer
 from core.store.endings import end
-from core.store.failures import DATABASE_ERRORS, is_outage
+from core.store.failures import DATABASE_ERRORS, UnknownOutcome, commit, is_outage
 from core.store.statements import fetch, statement
 from core.tables import cache_hours
 from policies.replay import replayed
 
 #: Followers that end with their leader; the next of them finds the answer in the cache, and the rest ends with that one.
 MOST_FOLLOWERS: Final = 2000
-_ACCEPT_S: Final = 8.0
 
 
 @dataclass(slots=True)
@@ -97,7 +96,7 @@ class HitCommitter(Committer):
         if not hits:
             return {}
         try:
-            rows = await fetch(self._engine, "cache_accept_hits", _columns(hits, plain=True), within_s=_ACCEPT_S)
+            rows = await fetch(self._engine, "cache_accept_hits", _columns(hits, plain=True), within_s=ACCEPT_S)
         except DATABASE_ERRORS as error:
             if is_outage(error) and not isinstance(error, NotConnected):
                 raise UnknownOutcome from error
@@ -116,12 +115,7 @@ class HitCommitter(Committer):
                 rows = (await connection.execute(statement("cache_accept_hits"), parameters)).all()
                 deliveries = (await end(connection, rows, self._public_url)).deliveries
                 outcomes |= {row.id: Accepted(created_at=row.created_at) for row in rows}
-            try:
-                await connection.commit()
-            except DATABASE_ERRORS as error:
-                if is_outage(error):
-                    raise UnknownOutcome from error
-                raise
+            await commit(connection)
         if deliveries:
             self._work("webhooks")
         return outcomes
@@ -217,4 +211,6 @@ async def read_stats(
         return [dict(row) for row in (await connection.execute(query)).mappings()]
 
 
-STATS: Final = ("hits", "misses", "coalesced", "refreshed", "saved_tokens", "saved_usd", "saved_ms")
+STATS: Final = (
+    "hits", "semantic_hits", "misses", "coalesced", "refreshed", "unpriced", "saved_tokens", "saved_usd", "saved_ms",
+)  # fmt: skip

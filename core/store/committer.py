@@ -13,10 +13,11 @@ from uuid import UUID
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from core.collector import Collector
 from core.database import see_tenants
 from core.direct import NotConnected
 from core.store.accept import Accepted, NewJob, accepting, insert_jobs, take_keys
-from core.store.failures import DATABASE_ERRORS, StoreUnavailable, is_crossed, is_outage
+from core.store.failures import DATABASE_ERRORS, StoreUnavailable, UnknownOutcome, commit, is_crossed, is_outage
 from core.store.statements import fetch, statement
 from core.telemetry.metrics import COMMIT_JOBS
 
@@ -24,7 +25,7 @@ _log = structlog.get_logger(__name__)
 
 # Longer, and the caller would rather ask again with the same idempotency key.
 _SETTLE_S: Final = 5.0
-_ACCEPT_S: Final = 8.0
+ACCEPT_S: Final = 8.0
 
 
 @dataclass(slots=True)
@@ -33,7 +34,7 @@ class _Pending:
     answer: asyncio.Future[Accepted] = field(repr=False)
 
 
-class Committer:
+class Committer(Collector[_Pending]):
     """Collects job requests of one process and commits them together.
 
     Args:
@@ -43,29 +44,17 @@ class Committer:
     """
 
     def __init__(self, engine: AsyncEngine, *, most: int = 256, committers: int = 2) -> None:
+        super().__init__(most=most, at_once=committers, name="committer")
         self._engine = engine
-        self._most = most
-        self._committers = committers
-        self._pending: list[_Pending] = []
-        self._wake = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
         self._settling: set[asyncio.Task[None]] = set()
         self.commits = 0
 
-    def start(self) -> None:
-        """Start committing on the running event loop."""
-        self._tasks = [asyncio.create_task(self._run(), name=f"committer-{n}") for n in range(self._committers)]
-
-    @property
-    def healthy(self) -> bool:
-        """Whether requests handed in now will be answered."""
-        return bool(self._tasks) and not any(task.done() for task in self._tasks)
-
     async def stop(self) -> None:
         """Stop; whoever still waits is told that nothing was accepted."""
-        for task in (*self._tasks, *self._settling):
+        await super().stop()
+        for task in self._settling:
             task.cancel()
-        await asyncio.gather(*self._tasks, *self._settling, return_exceptions=True)
+        await asyncio.gather(*self._settling, return_exceptions=True)
         for pending in self._pending:
             _refuse(pending, StoreUnavailable("shutting down"))
         self._pending.clear()
@@ -78,26 +67,20 @@ class Committer:
             asyncpg.PostgresError: the database refuses this very row.
         """
         pending = _Pending(job, asyncio.get_running_loop().create_future())
-        self._pending.append(pending)
-        self._wake.set()
+        self._add(pending)
         # The commit goes on when the client goes away: half an acceptance would be worse than an unread answer.
         return await asyncio.shield(pending.answer)
 
-    async def _run(self) -> None:
-        while True:
-            await self._wake.wait()
-            batch, self._pending = self._pending[: self._most], self._pending[self._most :]
-            if not self._pending:
-                self._wake.clear()
-            # Jobs with a concurrency key may have to wait for the key, and nobody else should wait with them.
-            for part in _parted(batch):
-                try:
-                    await self._commit(part)
-                except Exception as error:  # noqa: BLE001 - whatever broke, every caller gets an answer
-                    # A defect of ours: these callers are told, and those after them still find a committer.
-                    _log.exception("commit_broke", jobs=len(part))
-                    for pending in part:
-                        _refuse(pending, error)
+    async def _handle(self, batch: list[_Pending]) -> None:
+        # Jobs with a concurrency key may have to wait for the key, and nobody else should wait with them.
+        for part in _parted(batch):
+            try:
+                await self._commit(part)
+            except Exception as error:  # noqa: BLE001 - whatever broke, every caller gets an answer
+                # A defect of ours: these callers are told, and those after them still find a committer.
+                _log.exception("commit_broke", jobs=len(part))
+                for pending in part:
+                    _refuse(pending, error)
 
     async def _commit(self, batch: list[_Pending]) -> None:
         for attempt in (1, 2):
@@ -129,7 +112,7 @@ class Committer:
             return await self._store_in_steps(jobs)
         ordered = sorted(jobs, key=lambda job: job.id)
         try:
-            [row] = await fetch(self._engine, "accept", accepting(ordered), within_s=_ACCEPT_S)
+            [row] = await fetch(self._engine, "accept", accepting(ordered), within_s=ACCEPT_S)
         except DATABASE_ERRORS as error:
             # The statement is its own commit. Only where no connection could be had it is sure that nothing arrived.
             if is_outage(error) and not isinstance(error, NotConnected):
@@ -145,12 +128,7 @@ class Committer:
             if fresh:
                 accepted = Accepted(created_at=await insert_jobs(connection, fresh))
                 outcomes |= dict.fromkeys((job.id for job in fresh), accepted)
-            try:
-                await connection.commit()
-            except DATABASE_ERRORS as error:
-                if is_outage(error):
-                    raise UnknownOutcome from error
-                raise
+            await commit(connection)
         return outcomes
 
     async def _fail(self, batch: list[_Pending], error: BaseException) -> None:
@@ -209,10 +187,6 @@ def _parted(batch: list[_Pending]) -> list[list[_Pending]]:
     for pending in batch:
         parts[pending.job.concurrency_key is not None].append(pending)
     return [part for part in parts if part]
-
-
-class UnknownOutcome(OSError):
-    """The connection died between COMMIT and its answer."""
 
 
 def _answer(pending: _Pending, outcome: Accepted) -> None:

@@ -3,6 +3,7 @@
 import asyncpg
 from sqlalchemy.exc import DBAPIError, InterfaceError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 # Connection trouble (08), no resources (53: disk, memory, connections), operator (57: shutdown, cancelled by a timeout), system
 # (58: I/O), and 55P03: a lock that could not be had in time, 25P03: idle in a transaction for too long.
@@ -13,6 +14,10 @@ _CROSSED = {"40P01", "40001"}
 
 class StoreUnavailable(Exception):
     """Postgres cannot be reached or cannot answer in time; nothing was accepted. Callers may try again."""
+
+
+class UnknownOutcome(OSError):
+    """The connection died between COMMIT and its answer: what it was to store is there, or it is not."""
 
 
 def _sqlstate(error: BaseException) -> str:
@@ -40,3 +45,18 @@ def is_crossed(error: BaseException) -> bool:
 
 
 DATABASE_ERRORS = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+
+
+async def commit(connection: AsyncConnection) -> None:
+    """Commit.
+
+    Raises:
+        UnknownOutcome: when nobody can tell whether it was.
+        sqlalchemy.exc.SQLAlchemyError, asyncpg.PostgresError: what the driver raises when it was not.
+    """
+    try:
+        await connection.commit()
+    except DATABASE_ERRORS as error:
+        if is_outage(error):
+            raise UnknownOutcome from error
+        raise

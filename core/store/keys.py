@@ -12,13 +12,15 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import insert, select, text, update
+import orjson
+from sqlalchemy import insert, null, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from core import ids
 from core.secrets import TENANT_WEBHOOK, SecretBox, new_webhook_secret
 from core.store.statements import fetch
 from core.tables import api_keys, tenants
+from policies.cache_policy import NO_RULES, CacheRules
 from policies.limits import NO_LIMITS, Limits, Owners
 
 SCOPES: Final = ("jobs:write", "jobs:read", "admin")
@@ -31,7 +33,10 @@ _SHOWN: Final = 10
 
 @dataclass(slots=True, frozen=True)
 class ApiKey:
-    """Who asks: the row behind a presented key, and what limits it together with the other keys of its tenant."""
+    """Who asks: the row behind a presented key, and what limits it together with the other keys of its tenant.
+
+    ``cache`` is what its jobs ask of caches where they do not say.
+    """
 
     id: UUID
     tenant_id: UUID
@@ -39,6 +44,7 @@ class ApiKey:
     requests_per_minute: int | None
     limits: Limits = NO_LIMITS
     tenant_limits: Limits = NO_LIMITS
+    cache: CacheRules = NO_RULES
 
     @property
     def owners(self) -> Owners:
@@ -66,6 +72,7 @@ class KeyInfo:
     prefix: str
     scopes: tuple[str, ...]
     limits: Limits
+    cache: CacheRules
     created_at: datetime
     revoked_at: datetime | None
 
@@ -83,7 +90,7 @@ async def authenticate(engine: AsyncEngine, key: str) -> ApiKey | None:
     if row is None or not hmac.compare_digest(bytes(row.token_hash), digest):
         return None
     own, shared = (Limits(*(row[prefix + name] for name in LIMITS)) for prefix in ("", "tenant_"))
-    return ApiKey(row.id, row.tenant_id, frozenset(row.scopes), row.requests_per_minute, own, shared)
+    return ApiKey(row.id, row.tenant_id, frozenset(row.scopes), row.requests_per_minute, own, shared, _rules(row.cache))
 
 
 async def create_key(
@@ -93,6 +100,7 @@ async def create_key(
     scopes: tuple[str, ...] = DEFAULT_SCOPES,
     requests_per_minute: int | None = None,
     limits: Limits = NO_LIMITS,
+    cache: CacheRules = NO_RULES,
 ) -> NewKey:
     """Make a key for ``tenant``, and the tenant with its webhook secret when there is none of that name.
 
@@ -103,6 +111,7 @@ async def create_key(
         scopes: from ``SCOPES``.
         requests_per_minute: a limit, or None for none.
         limits: all others; its own requests per minute are not looked at.
+        cache: what its jobs ask of caches where they do not say.
 
     Raises:
         ValueError: for an unknown scope or an empty name.
@@ -123,6 +132,7 @@ async def create_key(
                 token_hash=hash_key(key),
                 prefix=key[:_SHOWN],
                 scopes=list(scopes),
+                cache=cache.told() or null(),
                 **(asdict(limits) | {"requests_per_minute": requests_per_minute}),
             )
         )
@@ -160,11 +170,17 @@ async def list_keys(engine: AsyncEngine) -> list[KeyInfo]:
                 row.prefix,
                 tuple(row.scopes),
                 Limits(*(getattr(row, name) for name in LIMITS)),
+                _rules(row.cache),
                 row.created_at,
                 row.revoked_at,
             )
             for row in rows
         ]
+
+
+def _rules(told: str | None) -> CacheRules:
+    # JSON comes as text over every connection.
+    return CacheRules.of(None if told is None else orjson.loads(told))
 
 
 async def revoke_key(engine: AsyncEngine, key_id: UUID) -> bool:

@@ -9,7 +9,7 @@ import orjson
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from core.database import see_tenants
+from core.database import as_tenant
 from core.lifecycle import Status
 from core.render import render_job
 from core.store.endings import Ended, end
@@ -88,8 +88,7 @@ async def _undisturbed(engine: AsyncEngine, tenant_id: UUID, work: Callable[[Asy
     """
     for _ in range(_TRIES):
         try:
-            async with engine.begin() as connection:
-                await see_tenants(connection, [tenant_id])
+            async with as_tenant(engine, tenant_id) as connection:
                 return await work(connection)
         except (_Moving, *DATABASE_ERRORS) as error:
             if not (isinstance(error, _Moving) or is_crossed(error)):
@@ -99,8 +98,7 @@ async def _undisturbed(engine: AsyncEngine, tenant_id: UUID, work: Callable[[Asy
 
 async def resubmit(engine: AsyncEngine, tenant_id: UUID, job: UUID, public_url: str) -> str | None:
     """Queue an ended job again; return its lane, or None when its state does not allow that (or there is no such job)."""
-    async with engine.begin() as connection:
-        await see_tenants(connection, [tenant_id])
+    async with as_tenant(engine, tenant_id) as connection:
         row = (await connection.execute(statement("read_jobs"), {"id": [job]})).mappings().first()
         if row is None:
             return None
@@ -114,7 +112,6 @@ async def resubmit(engine: AsyncEngine, tenant_id: UUID, job: UUID, public_url: 
 
 async def delete_job(engine: AsyncEngine, tenant_id: UUID, job: UUID) -> bool:
     """Delete an ended job and all that tells of it; False when it has not ended or there is no such job."""
-    async with engine.begin() as connection:
-        await see_tenants(connection, [tenant_id])
+    async with as_tenant(engine, tenant_id) as connection:
         rows: Sequence[Any] = (await connection.execute(statement("delete_job"), {"id": [job]})).all()
         return bool(rows)

@@ -22,7 +22,7 @@ from core.cron import CronError, ZoneError, fires_until, next_fire
 from core.store.accept import NewJob, insert_jobs
 from core.store.endings import end_groups
 from core.store.statements import fetch, statement
-from policies.schedules import CATCH_UP, KEEP_WARM, combinations, firing, lead
+from policies.schedules import CATCH_UP, KEEP_WARM, LEARNED, combinations, firing, lead
 
 _log = structlog.get_logger(__name__)
 #: Who has taken a run and not moved it on for so long is taken for dead, in seconds.
@@ -144,9 +144,11 @@ async def open_run(connection: AsyncConnection, row: Any, slot: datetime, trigge
     """Begin a run of a schedule whose row is locked; None when that time has had its run, or the one before goes on."""
     matrix = None if row.matrix is None else orjson.loads(row.matrix)
     warm = row.kind == KEEP_WARM
+    # A learned run chooses its jobs when a worker takes it.
+    planned = 0 if warm or matrix == LEARNED else combinations(matrix)
     parameters = {
         "id": ids.new_id(), "schedule_id": row.id, "tenant_id": row.tenant_id, "kind": row.kind, "slot": slot, "trigger": trigger,
-        "missed": missed, "planned": 0 if warm else combinations(matrix), "plan": None if warm else plan_of(row, slot),
+        "missed": missed, "planned": planned, "plan": None if warm else plan_of(row, slot),
         "ends_at": window_end(row.template, slot) if warm else None,
     }  # fmt: skip
     return (await connection.execute(statement("schedule_open"), parameters)).scalar_one_or_none()
@@ -154,16 +156,19 @@ async def open_run(connection: AsyncConnection, row: Any, slot: datetime, trigge
 
 def plan_of(row: Any, slot: datetime) -> str:
     """Return what a run expands, as the schedule is now: it may be changed while the run goes on."""
+    following = next_fire(row.cron, row.timezone, slot)
     fresh_for_s = row.refresh_before_s
     if fresh_for_s is None:
         # What would run out before the next run is made anew by this one.
-        fresh_for_s = (next_fire(row.cron, row.timezone, slot) - slot).total_seconds()
+        fresh_for_s = (following - slot).total_seconds()
     plan = {
         "template": orjson.Fragment(row.template),
         "matrix": None if row.matrix is None else orjson.Fragment(row.matrix),
         "budget": None if row.budget is None else orjson.Fragment(row.budget),
         "ttl_s": row.ttl_s,
         "fresh_for_s": fresh_for_s,
+        "timezone": row.timezone,
+        "next_run_at": following,
     }
     return orjson.dumps(plan).decode()
 

@@ -1,7 +1,6 @@
 """Schedules and their runs, as the API sees them: always one tenant's."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -11,7 +10,7 @@ from sqlalchemy import JSON, ColumnElement, String, Text, cast, delete, func, in
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from core.cron import next_fire
-from core.database import see_tenants
+from core.database import as_tenant
 from core.store.schedule_runs import open_run
 from core.store.statements import statement
 from core.tables import schedule_runs, schedules
@@ -86,13 +85,13 @@ class ScheduleStore:
     async def add(self, schedule_id: UUID, values: Mapping[str, Any]) -> Schedule:
         """Store a schedule; JSON members are text."""
         row = {"id": schedule_id, "tenant_id": self._tenant} | _for_table(values)
-        async with self._begin() as connection:
+        async with as_tenant(self._engine, self._tenant) as connection:
             made = await connection.execute(insert(schedules).values(row).returning(*_COLUMNS))
             return Schedule(**made.mappings().one())
 
     async def one(self, schedule_id: UUID) -> Schedule | None:
         """One schedule."""
-        async with self._begin() as connection:
+        async with as_tenant(self._engine, self._tenant) as connection:
             return await self._one(connection, schedule_id)
 
     async def page(self, *, after: UUID | None, limit: int) -> list[Schedule]:
@@ -103,7 +102,7 @@ class ScheduleStore:
             .order_by(_schedule.id.desc())
             .limit(limit)
         )
-        async with self._begin() as connection:
+        async with as_tenant(self._engine, self._tenant) as connection:
             return [Schedule(**row) for row in (await connection.execute(query)).mappings()]
 
     async def change(self, before: Schedule, values: Mapping[str, Any]) -> Schedule:
@@ -118,7 +117,7 @@ class ScheduleStore:
             .values(_for_table(values) | {"version": _schedule.version + 1, "updated_at": func.now()})
             .returning(*_COLUMNS)
         )
-        async with self._begin() as connection:
+        async with as_tenant(self._engine, self._tenant) as connection:
             row = (await connection.execute(query)).mappings().first()
         if row is None:
             raise ChangedMeanwhile
@@ -126,7 +125,7 @@ class ScheduleStore:
 
     async def remove(self, schedule_id: UUID) -> bool:
         """Delete a schedule and what tells of its runs. A run makes no more jobs; those it made stay."""
-        async with self._begin() as connection:
+        async with as_tenant(self._engine, self._tenant) as connection:
             if await self._one(connection, schedule_id, lock=True) is None:
                 return False
             open_runs = select(_run.id, (_run.planned - _run.next_index).label("rest")).where(
@@ -144,7 +143,7 @@ class ScheduleStore:
         Raises:
             StillRunning: when one goes on.
         """
-        async with self._begin() as connection:
+        async with as_tenant(self._engine, self._tenant) as connection:
             schedule = await self._one(connection, schedule_id, lock=True)
             if schedule is None:
                 return None
@@ -162,7 +161,7 @@ class ScheduleStore:
             .order_by(_run.id.desc())
             .limit(limit)
         )
-        async with self._begin() as connection:
+        async with as_tenant(self._engine, self._tenant) as connection:
             if await self._one(connection, schedule_id) is None:
                 return None
             found = list((await connection.execute(query)).scalars())
@@ -170,19 +169,13 @@ class ScheduleStore:
 
     async def run(self, run_id: UUID) -> Mapping[Any, Any]:
         """One run for ``render_run``."""
-        async with self._begin() as connection:
+        async with as_tenant(self._engine, self._tenant) as connection:
             return (await connection.execute(statement("schedule_read_runs"), {"id": [run_id]})).mappings().one()
 
     async def _one(self, connection: AsyncConnection, schedule_id: UUID, *, lock: bool = False) -> Schedule | None:
         query = select(*_COLUMNS).where(_schedule.id == schedule_id, _schedule.tenant_id == self._tenant)
         row = (await connection.execute(query.with_for_update() if lock else query)).mappings().first()
         return None if row is None else Schedule(**row)
-
-    @asynccontextmanager
-    async def _begin(self) -> AsyncIterator[AsyncConnection]:
-        async with self._engine.begin() as connection:
-            await see_tenants(connection, [self._tenant])
-            yield connection
 
 
 def _for_table(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -78,6 +78,24 @@ CACHE_JOBS: Final = Counter(
     "coatcheck_cache_jobs", "Jobs ended by what caches did for them.", ("status",), registry=REGISTRY
 )
 CACHE_AWAY: Final = Counter("coatcheck_cache_away", "Times that the cache did not answer in time.", registry=REGISTRY)
+SEMANTIC_LOOKUPS: Final = Counter(
+    "coatcheck_semantic_lookups", "Look-ups of near questions by what came of them.", ("result",), registry=REGISTRY
+)
+SEMANTIC_SECONDS: Final = Histogram(
+    "coatcheck_semantic_seconds",
+    "Time of a look-up of near questions, from the vector to the answer.",
+    buckets=(0.001, 0.002, 0.004, 0.006, 0.01, 0.02, 0.05, 0.1, 0.25, 1),
+    registry=REGISTRY,
+)
+SEMANTIC_STORES: Final = Counter(
+    "coatcheck_semantic_stores", "Vectors to be kept by what became of them.", ("result",), registry=REGISTRY
+)
+SEMANTIC_SHADOWS: Final = Counter(
+    "coatcheck_semantic_shadows",
+    "Answers compared in shadow mode, by what the guard said.",
+    ("result",),
+    registry=REGISTRY,
+)
 SCREENING_FINDINGS: Final = Counter(
     "coatcheck_screening_findings", "Findings of screening rules.", ("rule", "mode"), registry=REGISTRY
 )

@@ -14,6 +14,7 @@ from api.app import create_app
 from core.secrets import SecretBox
 from core.settings import ApiSettings, Settings, WebhookSettings
 from core.store.keys import authenticate, create_key
+from policies.cache_policy import NO_RULES, CacheRules
 from policies.limits import NO_LIMITS, Limits
 from tests.support.raw_http import RunningApp
 from tests.support.servers import REPOSITORY
@@ -70,13 +71,18 @@ class Api:
         return self.running.port
 
     async def caller(
-        self, tenant: str = "acme", *scopes: str, requests_per_minute: int | None = None, limits: Limits = NO_LIMITS
+        self,
+        tenant: str = "acme",
+        *scopes: str,
+        requests_per_minute: int | None = None,
+        limits: Limits = NO_LIMITS,
+        cache: CacheRules = NO_RULES,
     ) -> Caller:
         """A new key of a tenant, and a client that uses it."""
         assert self.settings.secret_key is not None
         box = SecretBox.from_setting(self.settings.secret_key.get_secret_value())
         made = await create_key(
-            self.owner, box, tenant, scopes or ("jobs:write", "jobs:read"), requests_per_minute, limits
+            self.owner, box, tenant, scopes or ("jobs:write", "jobs:read"), requests_per_minute, limits, cache
         )
         known = await authenticate(self.owner, made.key)
         assert known is not None

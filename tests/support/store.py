@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core import ids
 from core.database import see_tenants
+from core.direct import Row as ClaimedRow
 from core.lifecycle import Status
 from core.presence import Presence
 from core.store.accept import NewJob, insert_jobs
@@ -61,32 +62,32 @@ class Process:
         models: Mapping[str, int] | None = None,
         body_bytes: int = 2**26,
         full_tenants: frozenset[UUID] = frozenset(),
-    ) -> Sequence[Row[Any]]:
+    ) -> Sequence[ClaimedRow]:
         """Claim jobs; every model that waits has room unless `models` says otherwise."""
         if models is None:
             rows = await self._store.rows("SELECT DISTINCT model FROM ready")
             models = {row.model: most for row in rows}
         return await claim(self._store.worker, lane, self.id, Room(most, body_bytes, models, full_tenants))
 
-    async def succeed(self, *claimed: Row[Any], result: str = RESULT) -> Committed:
+    async def succeed(self, *claimed: ClaimedRow, result: str = RESULT) -> Committed:
         """Store results."""
         return await self.commit(
             [Finish(row.id, row.lease_no, "succeeded", row.event_seq, result=result) for row in claimed]
         )
 
-    async def fail(self, *claimed: Row[Any], error: str = ERROR) -> Committed:
+    async def fail(self, *claimed: ClaimedRow, error: str = ERROR) -> Committed:
         """Store failures."""
         return await self.commit(
             [Finish(row.id, row.lease_no, "failed", row.event_seq, error=error) for row in claimed]
         )
 
-    async def hand_back(self, *claimed: Row[Any]) -> Committed:
+    async def hand_back(self, *claimed: ClaimedRow) -> Committed:
         """Give jobs back without counting the attempt."""
         return await self.commit(
             [], [Requeue(row.id, row.lease_no, "handed_back", "worker_stopping", row.event_seq) for row in claimed]
         )
 
-    async def retry(self, *claimed: Row[Any], delay_s: float = 0.0, reset: bool = False) -> Committed:
+    async def retry(self, *claimed: ClaimedRow, delay_s: float = 0.0, reset: bool = False) -> Committed:
         """Send jobs back to the queue after a failed attempt."""
         moves = [
             Requeue(row.id, row.lease_no, "retried", "upstream_error", row.event_seq, delay_s, reset, ERROR)

@@ -1,15 +1,17 @@
 """Limits of keys and tenants, asked for before an attempt and settled after it. Jobs of keys without limits pass at no cost."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from functools import partial
+from uuid import UUID
 
 import orjson
 
-from core.limits import Candidate, Gate, expected
+from core.direct import Row
+from core.limits import Batched, Candidate, Gate, expected
 from core.store.work import Finish, Requeue
-from policies.catalog import Catalog
+from policies.catalog import Catalog, Deployment
 from workers.engine.job import Job
 
 
@@ -45,6 +47,27 @@ class Admission:
             tokens, cost = _used(move)
             self._gate.ended(job.id, tokens=tokens, cost=cost)
 
+    async def batched(self, jobs: Sequence[Job], deployment: Deployment) -> dict[UUID, float]:
+        """Return the jobs that are not to go into a batch now, with the seconds after which they are to be looked at again.
+
+        Raises:
+            What the driver raises when Postgres cannot be reached.
+        """
+        limited = {job.id: job for job in jobs if not self._gate.unlimited(job.key_id)}
+        candidates = [Batched(job.id, job.key_id, job.started_at) for job in limited.values() if job.key_id is not None]
+        return await self._gate.admit_batched(candidates, lambda job: self._batch_cost(limited[job], deployment))
+
+    async def batch_ended(self, moves: Sequence[tuple[Row, Finish | Requeue]]) -> None:
+        """Settle what was set aside for jobs of batches. Takes rows with `key_id` and `started_at`.
+
+        Raises:
+            What the driver raises when Postgres cannot be reached.
+        """
+        ended = [(row, move) for row, move in moves if not self._gate.unlimited(row.key_id)]
+        await self._gate.ended_batched(
+            [(Batched(row.id, row.key_id, row.started_at), _used(move)[1]) for row, move in ended]
+        )
+
     async def close(self) -> None:
         """Wait until everything is settled."""
         await self._gate.aclose()
@@ -69,6 +92,10 @@ class Admission:
 
     def _estimate(self, job: Job) -> tuple[int, Decimal | None]:
         return expected(self._catalog(), job.model, job.endpoint, orjson.loads(job.body))
+
+    def _batch_cost(self, job: Job, deployment: Deployment) -> Decimal | None:
+        _, cost = self._estimate(job)
+        return cost if cost is None or deployment.price is None else cost * deployment.price.batch_factor
 
 
 def _used(move: Finish | Requeue | None) -> tuple[int, Decimal | None]:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from sqlalchemy import Row
 
 from core import ids
+from core.direct import Row
 from core.store.failures import DATABASE_ERRORS
 from core.store.work import Room
 from core.telemetry.metrics import CLAIM_JOBS, CLAIMS, QUEUED_SECONDS
@@ -64,7 +64,7 @@ class LaneClaimer:
         free: Callable[[], Mapping[str, int]],
         short: Callable[[Iterable[str]], None],
         again: Callable[[str], None],
-        claim: Callable[[str, Room], Awaitable[Sequence[Row[Any]]]],
+        claim: Callable[[str, Room], Awaitable[Sequence[Row]]],
         start: Callable[[Job], None],
         ring: Callable[[str], None],
     ) -> None:
@@ -166,7 +166,7 @@ class LaneClaimer:
         self._untold_jobs += [ids.encode(ids.JOB, job.id) for job in jobs[: _SHOWN_IDS - len(self._untold_jobs)]]
         return ClaimReport(self.lane, len(jobs))
 
-    async def _claim_fairly(self, room: Room) -> Sequence[Row[Any]]:
+    async def _claim_fairly(self, room: Room) -> Sequence[Row]:
         """Let others go first while a tenant holds its full share; if nobody else waits, nobody is kept waiting."""
         self._unshared -= 1
         if room.full_tenants and self._unshared < 0:

@@ -15,6 +15,7 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.announce import Announcer
+from core.collector import Collector
 from core.store.failures import is_crossed, is_outage
 from core.store.work import Committed, DeltaChunk, Finish, Requeue, commit_outcomes
 from core.telemetry.metrics import CACHE_JOBS, DROPPED
@@ -34,7 +35,7 @@ class Outcome:
     chunks: list[DeltaChunk] = field(default_factory=list)
 
 
-class Finisher:
+class Finisher(Collector[Outcome]):
     """Commits outcomes in the background.
 
     Args:
@@ -45,6 +46,7 @@ class Finisher:
         announcer: tells waiters.
         done: called for every outcome once it is committed or dropped.
         work: told of each lane that a commit gave work; ``webhooks`` when deliveries are due.
+        committers: commits under way at once.
     """
 
     def __init__(
@@ -59,43 +61,22 @@ class Finisher:
         work: Callable[[str], None],
         committers: int = 2,
     ) -> None:
+        super().__init__(most=most, at_once=committers, name="finisher")
         self._engine = engine
         self._process_id = process_id
         self._public_url = public_url
-        self._most = most
         self._announcer = announcer
         self._done = done
         self._work = work
-        self._committers = committers
-        self._pending: list[Outcome] = []
-        self._wake = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
-
-    def start(self) -> None:
-        """Start committing on the running event loop."""
-        self._tasks = [asyncio.create_task(self._run(), name=f"finisher-{n}") for n in range(self._committers)]
-
-    async def stop(self) -> None:
-        """Stop; outcomes that are still pending belong to whoever finds the leases run out."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def submit(self, outcome: Outcome) -> None:
-        """Take an outcome; ``done`` is called when it is settled."""
-        self._pending.append(outcome)
-        self._wake.set()
+        """Take an outcome; ``done`` is called when it is settled.
 
-    async def _run(self) -> None:
-        while True:
-            await self._wake.wait()
-            batch, self._pending = self._pending[: self._most], self._pending[self._most :]
-            if not self._pending:
-                self._wake.clear()
-            if batch:
-                await self._commit(batch)
+        Outcomes that are still pending when the finisher stops belong to whoever finds the leases run out.
+        """
+        self._add(outcome)
 
-    async def _commit(self, batch: list[Outcome]) -> None:
+    async def _handle(self, batch: list[Outcome]) -> None:
         pause = _AGAIN_S
         while True:
             try:
@@ -142,8 +123,8 @@ class Finisher:
     async def _isolate(self, batch: list[Outcome], error: BaseException) -> None:
         if len(batch) > 1:
             middle = len(batch) // 2
-            await self._commit(batch[:middle])
-            await self._commit(batch[middle:])
+            await self._handle(batch[:middle])
+            await self._handle(batch[middle:])
             return
         outcome = batch[0]
         _log.error("outcome_refused", job_id=str(outcome.job.id), error=type(error).__name__)
@@ -151,7 +132,7 @@ class Finisher:
             # Even the plainest failure is refused: leave the job to its lease.
             self._done(batch)
             return
-        await self._commit([Outcome(outcome.job, _refused(outcome))])
+        await self._handle([Outcome(outcome.job, _refused(outcome))])
 
 
 def _refused(outcome: Outcome) -> Finish:

@@ -156,30 +156,27 @@ class Flight:
 
     async def _attempt(self, job: Job, stream: DeltaStream) -> Finish | Requeue:
         try:
-            hit = await self._caching.before(job, stream)
+            move: Finish | Requeue | None = await self._caching.before(job, stream)
+            if move is None and not self._admission.free(job):
+                move = await self._turned_away(job, stream)
         except BaseException:
+            # Cancelled, most of the time: a job that the router no longer has to expect, however it ends.
             self._attempts.router.arrived(job.model)
             raise
-        if hit is not None:
+        if move is not None:
             self._attempts.router.arrived(job.model)
-            return hit
-        if not self._admission.free(job) and (wait_s := await self._wait_s(job)) is not None:
-            # No attempt is counted: nothing is wrong with the job, its turn comes when its key or tenant has room.
-            return Requeue(
-                job.id, job.lease_no, "handed_back", "limited", stream.last_seq, delay_s=wait_s,
-                batch_size=job.batch_size,
-            )  # fmt: skip
+            return move
         return await self._caching.after(job, await self._attempts.run(job, stream))
 
-    async def _wait_s(self, job: Job) -> float | None:
-        try:
-            wait_s = await self._admission.wait_s(job)
-        except BaseException:
-            self._attempts.router.arrived(job.model)
-            raise
-        if wait_s is not None:
-            self._attempts.router.arrived(job.model)
-        return wait_s
+    async def _turned_away(self, job: Job, stream: DeltaStream) -> Requeue | None:
+        """Ask for room within the limits of the job's key and tenant; return the way back to the queue when there is none."""
+        wait_s = await self._admission.wait_s(job)
+        if wait_s is None:
+            return None
+        # No attempt is counted: nothing is wrong with the job, its turn comes when its key or tenant has room.
+        return Requeue(
+            job.id, job.lease_no, "handed_back", "limited", stream.last_seq, delay_s=wait_s, batch_size=job.batch_size
+        )
 
     async def _last_chunks(self, stream: DeltaStream) -> list[DeltaChunk]:
         """The attempt is over: who cancels now comes too late, and the lease number tells what its outcome is worth."""

@@ -8,7 +8,8 @@ from typing import Any, Self
 from uuid import UUID
 
 import orjson
-from sqlalchemy import Row
+
+from core.direct import Row
 
 
 @dataclass(slots=True)
@@ -55,7 +56,7 @@ class Job:
     claimed_at: float = field(default_factory=time.monotonic)
 
     @classmethod
-    def of(cls, row: Row[Any], batch_size: int) -> Self:
+    def of(cls, row: Row, batch_size: int) -> Self:
         """Return the job of a row of ``claim.sql``, claimed together with ``batch_size`` - 1 others."""
         return cls(
             id=row.id,
@@ -100,6 +101,6 @@ class Job:
         return (time.monotonic() - self.claimed_at) * 1000
 
 
-def _told(row: Row[Any], name: str) -> Mapping[str, Any] | None:
+def _told(row: Row, name: str) -> Mapping[str, Any] | None:
     text = getattr(row, name, None)
     return orjson.loads(text) if isinstance(text, str) else text

@@ -4,37 +4,26 @@ A job that ends up with no deployment at all has not been tried: it goes back to
 """
 
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Awaitable, Mapping
+from typing import Final
 
-import orjson
-
-from core import ids
-from core.telemetry.metrics import FAILOVERS, HEDGES
-from core.telemetry.traces import child_traceparent
-from policies.balancing import prefix_of
-from policies.catalog import Deployment, Thrift
-from policies.costs import cost_usd, estimate
+from core.telemetry.metrics import FAILOVERS
+from policies.costs import cost_usd
 from policies.failover import Plan, classify
 from policies.hedging import hedge_after_ms
-from policies.thrift import Summary
+from workers.engine.calls import Calls
 from workers.engine.deltas import DeltaStream
-from workers.engine.economy import economise
+from workers.engine.hedged_call import HedgedCall
 from workers.engine.job import Job
-from workers.engine.race import Race
 from workers.engine.trail import Trail
-from workers.providers.protocol import Call, Delta, Provider, ProviderError, Reply
-from workers.routing.router import Choice, Router
-from workers.routing.state import DeploymentState
+from workers.providers.protocol import Provider, ProviderError, Reply
+from workers.routing.choosing import Choice
+from workers.routing.router import Router
 
 # A model that this process does not know may be one that a newer catalog of another process does.
 _UNKNOWN_MODEL_PAUSE_S: Final = 5.0
 # Slots are counted when jobs are claimed, so waiting for one here is the exception; other processes may have some.
 _WAIT_S: Final = 1.0
-# Guess of what a request costs beside its own text; the truth is settled with the answer.
-_OUTPUT_TOKENS: Final = 256
-_BYTES_PER_TOKEN: Final = 4
-CHAT: Final = "/v1/chat/completions"
 _REFUSED: Final = "content_refused"
 
 
@@ -55,20 +44,21 @@ class Journey:
         stream: takes deltas, and the resets between them.
         router: knows the deployments.
         providers: by the provider names of the catalog.
+
+    Attributes:
+        trail: what it met.
     """
 
-    __slots__ = ("_body", "_deadline", "_job", "_model", "_plan", "_providers", "_router", "_stream", "trail")
+    __slots__ = ("_calls", "_job", "_model", "_plan", "_router", "_stream", "trail")
 
     def __init__(self, job: Job, stream: DeltaStream, router: Router, providers: Mapping[str, Provider]) -> None:
         self._job = job
         self._stream = stream
         self._router = router
-        self._providers = providers
         self._model = job.model
         self._plan: Plan | None = None
-        self._body: dict[str, Any] | None = None
-        self._deadline = time.monotonic() + job.timeout_s
         self.trail = Trail()
+        self._calls = Calls(job, self.trail, router, providers)
 
     async def run(self) -> Reply:
         """Return the answer.
@@ -119,7 +109,7 @@ class Journey:
 
     async def _first(self) -> Choice:
         router, model, endpoint = self._router, self._model, self._job.endpoint
-        choice = router.choose(model, endpoint, prefix=self._prefix)
+        choice = router.choose(model, endpoint, prefix=self._calls.prefix)
         if choice is not None:
             return choice
         if not router.serves(model, endpoint):
@@ -130,7 +120,7 @@ class Journey:
             left = deadline - time.monotonic()
             if left <= 0 or not await router.until_room(model, left):
                 raise NowhereToGo("no_free_slot", router.pause_s(model))
-            choice = router.choose(model, endpoint, prefix=self._prefix)
+            choice = router.choose(model, endpoint, prefix=self._calls.prefix)
             if choice is not None:
                 return choice
         found = router.fallback(model, endpoint)
@@ -144,13 +134,13 @@ class Journey:
         assert self.trail.choice is not None  # noqa: S101 - there was a call
         state = self.trail.choice.state
         kind = classify(error.code, error.upstream_status)
-        if kind is None or time.monotonic() >= self._deadline:
+        if kind is None or time.monotonic() >= self._calls.deadline:
             return None
         plan = self._planned()
         leg = plan.after(state.name, kind, self._has_room)
         if leg is None:
             return None
-        choice = self._router.choose(leg.model, self._job.endpoint, only=leg.deployments, prefix=self._prefix)
+        choice = self._router.choose(leg.model, self._job.endpoint, only=leg.deployments, prefix=self._calls.prefix)
         if choice is None:
             return None
         FAILOVERS.labels(state.name, error.code).inc()
@@ -179,139 +169,22 @@ class Journey:
 
     # --- the call ---
 
-    async def _call(self, choice: Choice) -> Reply:
-        policy = self._router.policy(self._model)
-        budget = self._router.budget(self._model) if policy.hedge else None
-        if budget is None:
-            return await self._visit(choice.state, self._stream.add if self._job.stream else None)
-        budget.call()
-        record = choice.state.record
-        stream = self._job.stream
-        after_ms = hedge_after_ms(record.ttft_p95 if stream else record.total_p95, record.samples(stream=stream))
-        if after_ms is None:
-            return await self._visit(choice.state, self._stream.add if stream else None)
-        race = Race(self._visit, self._stream.add if stream else None)
-        try:
-            reply = await race.run(choice.state, after_ms / 1000, lambda: self._second(choice, after_ms))
-        except ProviderError:
-            if race.failed is choice.state:
-                self.trail.choice = choice
-            failed = {
-                name: error.code
-                for name, error in race.errors.items()
-                if race.failed is None or name != race.failed.name
-            }
-            self.trail.fallbacks += [{"deployment": name, "code": code} for name, code in failed.items()]
-            raise
-        self._tell_of(race, choice)
-        return reply
-
-    def _second(self, first: Choice, after_ms: float) -> DeploymentState | None:
-        """Return where a second request goes, if one may be sent."""
-        router, budget = self._router, self._router.budget(self._model)
-        if budget is None or not budget.may_hedge():
-            return None
-        tried = set(self._planned().tried) | {first.state.name}
-        others = [one.name for one in router.catalog.deployments_for(self._model) if one.name not in tried]
-        choice = router.choose(self._model, self._job.endpoint, only=others) if others else None
-        if choice is None:
-            budget.give_back()
-            return None
-        self._planned().begin(choice.state.name, self._model)
-        choice.state.record.hedges += 1
-        self.trail.choice = Choice(
-            choice.state, f"{first.state.name} took longer than its usual {after_ms:.0f} ms; {choice.reason}"
-        )
-        return choice.state
-
-    def _tell_of(self, race: Race, first: Choice) -> None:
-        if race.loser is None or race.winner is None:
-            return
-        second = self.trail.choice
-        if race.winner is first.state:
-            self.trail.choice = first
-        elif second is not None:
-            self.trail.choice = second
-        HEDGES.labels(self._model, "lost" if race.winner is first.state else "won").inc()
-        code = race.loser_error.code if race.loser_error is not None else "slower"
-        self.trail.fallbacks.append({"deployment": race.loser.name, "code": code})
-        price = race.loser.deployment.price
-        if race.loser_reply is not None:
-            # Both answered in the same moment: the second answer is thrown away and paid for.
-            cost = cost_usd(price, race.loser_reply.usage)
-        elif race.loser_error is None:
-            # It was broken off, and nobody says what it had cost by then. Its input was read, so that much is booked.
-            cost = estimate(price, len(self._job.body) // _BYTES_PER_TOKEN, 0)
-        else:
-            return
-        if cost is not None:
-            self.trail.costs.append(cost)
-
-    async def _visit(self, state: DeploymentState, on_delta: Callable[[Delta], None] | None) -> Reply:
-        """Make one call and keep the books of its deployment."""
-        job, deployment = self._job, state.deployment
-        body = self._body
-        if body is None:
-            body = self._body = orjson.loads(job.body)
-        if (thrift := self._router.policy(self._model).thrift) is not None:
-            body = await self._thrifty(body, thrift, deployment)
-        left = job.timeout_s if self._plan is None else self._deadline - time.monotonic()
-        call = Call(deployment, job.endpoint, body, job.stream, max(left, 0.001), _headers(job), job.last)
-        visit = state.begin(job.endpoint, _tokens(job, body) if state.part.metered else 0)
-        try:
-            reply = await self._providers[deployment.provider].call(call, on_delta)
-        except ProviderError as error:
-            error.upstream_ms = (time.monotonic() - visit.began) * 1000
-            visit.failed(error)
-            raise
-        else:
-            visit.answered(reply.timing, reply.usage.total_tokens if reply.usage else None, reply.limits)
-            return reply
-        finally:
-            visit.left()
-            self._router.released(state)
-
-    async def _thrifty(self, body: dict[str, Any], thrift: Thrift, deployment: Deployment) -> dict[str, Any]:
-        """Return what is sent instead; worked out once, for the first deployment that is called."""
-        economy = self.trail.economy
-        if economy is None:
-            began = time.monotonic()
-            economy = await economise(
-                self._job.endpoint, body, len(self._job.body), thrift, deployment, self._summarise
-            )
-            self.trail.economy = economy
-            self.trail.thrift_ms = (time.monotonic() - began) * 1000
-        return economy.body
-
-    async def _summarise(self, summary: Summary) -> str | None:
-        """Have history summarised by a model of the catalog."""
-        choice = self._router.choose(summary.model, CHAT)
-        if choice is None:
-            return None
-        state, job = choice.state, self._job
-        body = {"model": summary.model, "messages": summary.messages, "max_tokens": summary.max_tokens}
-        left = max(self._deadline - time.monotonic(), 0.001)
-        call = Call(state.deployment, CHAT, body, stream=False, timeout_s=left, headers=_headers(job))
-        visit = state.begin(CHAT, _tokens(job, body) if state.part.metered else 0)
-        try:
-            reply = await self._providers[state.deployment.provider].call(call, None)
-        except ProviderError as error:
-            error.upstream_ms = (time.monotonic() - visit.began) * 1000
-            visit.failed(error)
-            return None
-        else:
-            visit.answered(reply.timing, reply.usage.total_tokens if reply.usage else None, reply.limits)
-            if (cost := cost_usd(state.deployment.price, reply.usage)) is not None:
-                self.trail.costs.append(cost)
-            return _text_of(reply)
-        finally:
-            visit.left()
-            self._router.released(state)
-
-    def _prefix(self) -> bytes | None:
-        if self._body is None:
-            self._body = orjson.loads(self._job.body)
-        return prefix_of(self._job.endpoint, self._body)
+    def _call(self, choice: Choice) -> Awaitable[Reply]:
+        """Begin the call; no coroutine of its own, because it lies on every job's way."""
+        router, model, stream = self._router, self._model, self._job.stream
+        on_delta = self._stream.add if stream else None
+        budget = router.budget(model) if router.policy(model).hedge else None
+        if budget is not None:
+            budget.call()
+            record = choice.state.record
+            after_ms = hedge_after_ms(record.ttft_p95 if stream else record.total_p95, record.samples(stream=stream))
+            if after_ms is not None:
+                hedged = HedgedCall(
+                    self._job, choice, after_ms, model=model, budget=budget, plan=self._planned, router=router,
+                    calls=self._calls, trail=self.trail,
+                )  # fmt: skip
+                return hedged.run(on_delta)
+        return self._calls.make(choice.state, on_delta)
 
 
 def _refuses(reply: Reply) -> bool:
@@ -319,23 +192,3 @@ def _refuses(reply: Reply) -> bool:
     choices = reply.body.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None
     return isinstance(first, dict) and first.get("finish_reason") == "content_filter"
-
-
-def _text_of(reply: Reply) -> str | None:
-    try:
-        text = reply.body["choices"][0]["message"]["content"]
-    except (KeyError, IndexError, TypeError):
-        return None
-    return text if isinstance(text, str) and text.strip() else None
-
-
-def _headers(job: Job) -> dict[str, str]:
-    headers = {"x-coatcheck-job-id": ids.encode(ids.JOB, job.id)}
-    if job.traceparent:
-        headers["traceparent"] = child_traceparent(job.traceparent)
-    return headers
-
-
-def _tokens(job: Job, body: Mapping[str, Any]) -> int:
-    asked = body.get("max_completion_tokens") or body.get("max_tokens") or body.get("max_output_tokens")
-    return len(job.body) // _BYTES_PER_TOKEN + (asked if isinstance(asked, int) else _OUTPUT_TOKENS)

@@ -5,17 +5,15 @@ empty Redis or a missing beat delays a job by a second or so and loses none. Row
 workers may sweep at once.
 """
 
-import asyncio
-import random
 from collections.abc import Callable, Iterable, Mapping
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.announce import Announcer
-from core.store.failures import DATABASE_ERRORS
 from core.store.work import expire_late, glance, let_in_due, lose_orphans
 from core.telemetry.metrics import SWEPT
+from workers.rounds import Rounds
 
 _log = structlog.get_logger(__name__)
 _ROUNDS = 20
@@ -50,7 +48,7 @@ class Sweep:
     ) -> None:
         self._engine = engine
         self._public_url = public_url
-        self._every_s = every_s
+        self._rounds = Rounds(self.once, every_s, soonest_s=_SOONEST_S, failed="sweep_failed")
         self._lanes = lanes
         self._announcer = announcer
         self._found = found
@@ -59,17 +57,7 @@ class Sweep:
 
     async def run(self) -> None:
         """Sweep for ever; the engine cancels it."""
-        while True:
-            pause = self._every_s * random.uniform(0.9, 1.1)
-            try:
-                due_in_s = await self.once()
-            except DATABASE_ERRORS as error:
-                _log.warning("sweep_failed", error=type(error).__name__)
-            else:
-                if due_in_s is not None:
-                    # A job that is due before the next look gets a look of its own, so that delays keep their word.
-                    pause = min(pause, max(_SOONEST_S, due_in_s))
-            await asyncio.sleep(pause)
+        await self._rounds.run()
 
     async def once(self) -> float | None:
         """Look once and act on what is there; return in how many seconds the next waiting job is due, if one waits."""

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 from policies.catalog import Deployment
 from workers.engine.economy import Economy
-from workers.routing.router import Choice
+from workers.routing.choosing import Choice
 
 
 @dataclass(slots=True)

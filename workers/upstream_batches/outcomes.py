@@ -14,17 +14,19 @@ from core.direct import Row
 from core.store.failures import is_crossed, is_outage
 from core.store.upstream_batches import UpstreamBatch
 from core.store.work import Finish, Requeue, commit_outcomes
-from core.telemetry.metrics import ATTEMPTS, DROPPED, TOKENS
+from core.telemetry.metrics import ATTEMPTS, CACHE_JOBS, DROPPED, TOKENS
 from policies.backoff import retry_delay
 from policies.catalog import Deployment
 from policies.costs import cost_usd
 from workers.providers import shape
 from workers.providers.protocol import ProviderError, Usage
 from workers.providers.reading import bad_reply
+from workers.upstream_batches.doors import Doors, Move
 
 _log = structlog.get_logger(__name__)
 
-Move = Finish | Requeue
+#: A job as its batch held it, and what becomes of it.
+Moved = tuple[Row, Move]
 
 
 class Outcomes:
@@ -35,6 +37,7 @@ class Outcomes:
         public_url: what absolute URLs in webhook payloads start with.
         announcer: tells waiters.
         work: told of each lane that a commit gave work, `webhooks` among them.
+        doors: what jobs pass on their way into a batch and out of it.
     """
 
     def __init__(
@@ -43,8 +46,10 @@ class Outcomes:
         public_url: str,
         announcer: Announcer,
         work: Callable[[str], None],
+        doors: Doors,
     ) -> None:
         self._engine = engine
+        self.doors = doors
         self._work = work
         self._public_url = public_url
         self._announcer = announcer
@@ -106,7 +111,7 @@ class Outcomes:
             batch_size=batch.jobs,
         )  # fmt: skip
 
-    async def store(self, batch: UpstreamBatch, moves: Sequence[Move]) -> None:
+    async def store(self, batch: UpstreamBatch, moves: Sequence[Moved]) -> None:
         """Store moves and tell whoever waits for them. One that is refused for its data's sake fails its own job and no other.
 
         Raises:
@@ -115,7 +120,7 @@ class Outcomes:
         if not moves:
             return
         try:
-            await self._commit(batch.id, moves)
+            await self._commit(batch.id, [move for _, move in moves])
         except Exception as error:
             if is_outage(error) or (is_crossed(error) and len(moves) == 1):
                 raise
@@ -125,19 +130,23 @@ class Outcomes:
             middle = len(moves) // 2
             await self.store(batch, moves[:middle])
             await self.store(batch, moves[middle:])
+        else:
+            await self.doors.left(moves)
 
     async def _commit(self, batch_id: UUID, moves: Sequence[Move]) -> None:
         finishes = [move for move in moves if isinstance(move, Finish)]
         requeues = [move for move in moves if isinstance(move, Requeue)]
         committed = await commit_outcomes(self._engine, batch_id, finishes, requeues, [], self._public_url)
         self._announcer.moved((*(move.id for move in moves), *committed.coalesced))
+        CACHE_JOBS.labels("coalesced").inc(len(committed.coalesced))
         for lane in (*committed.lanes, *(("webhooks",) if committed.deliveries else ())):
             self._work(lane)
         dropped = len(moves) - len(committed.finished) - len(committed.requeued)
         if dropped:
             DROPPED.inc(dropped)
 
-    async def _refuse(self, batch: UpstreamBatch, move: Move, error: Exception) -> None:
+    async def _refuse(self, batch: UpstreamBatch, moved: Moved, error: Exception) -> None:
+        row, move = moved
         _log.error("outcome_refused", job_id=str(move.id), error=type(error).__name__)
         unstorable = ProviderError("bad_reply", "The answer could not be stored.", retryable=False)
         details = unstorable.told()
@@ -146,6 +155,7 @@ class Outcomes:
             batch_size=batch.jobs,
         )  # fmt: skip
         await self._commit(batch.id, [ending])
+        await self.doors.left([(row, ending)])
 
 
 def _json(value: Any) -> str | None:
@@ -180,7 +190,8 @@ def _timing(batch: UpstreamBatch, row: Row) -> str | None:
         "ttft_ms": None,
         "itl_ms": None,
         "tokens_per_s": None,
-        "upstream_ms": row.running_ms,
+        # How long the upstream worked on one request of a batch nobody knows.
+        "upstream_ms": None,
         "overhead_ms": row.queued_ms,
         "total_ms": row.queued_ms + row.running_ms,
     }

@@ -11,11 +11,11 @@ from typing import Any, Final
 from uuid import UUID
 
 import structlog
-from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core import ids
 from core.announce import Announcer
+from core.direct import Row
 from core.settings import Settings, WorkerSettings
 from core.store.failures import DATABASE_ERRORS
 from core.store.upstream_batches import LeaseLost, Opening, UpstreamBatch, UpstreamBatchStore
@@ -23,6 +23,7 @@ from policies.catalog import Catalog, Deployment
 from workers.providers.protocol import ProviderError
 from workers.providers.transport import PooledTransport
 from workers.upstream_batches.api import BatchApi
+from workers.upstream_batches.doors import Doors, OpenDoors
 from workers.upstream_batches.outcomes import Outcomes
 from workers.upstream_batches.steps import Later, Steps
 
@@ -50,12 +51,13 @@ class UpstreamBatches:
         announcer: tells waiters.
         start: begins an attempt at a job of a row of ``claim.sql``: one that no Batch API takes.
         work: told of each lane that a commit gave work, `webhooks` among them.
+        doors: caches and limits, which jobs pass on their way into a batch and out of it; none of them when left out.
 
     Attributes:
         paused: when set, no batch is opened or taken up.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of a worker that a batch needs
         self,
         engine: AsyncEngine,
         process_id: UUID,
@@ -64,9 +66,11 @@ class UpstreamBatches:
         *,
         catalog: Callable[[], Catalog],
         announcer: Announcer,
-        start: Callable[[Row[Any]], None],
+        start: Callable[[Row], None],
         work: Callable[[str], None],
+        doors: Doors | None = None,
     ) -> None:
+        doors = doors or OpenDoors()
         self._catalog = catalog
         self._store = UpstreamBatchStore(engine, process_id, _LEASE_S)
         self._transport = PooledTransport()
@@ -75,7 +79,7 @@ class UpstreamBatches:
         self._idle_tick_s = min(_IDLE_TICK_S, 50 * self._tick_s)
         self._most = worker.upstream_batch_max_jobs
         self._steps = Steps(
-            engine, self._store, Outcomes(engine, settings.public_url, announcer, work), catalog=catalog,
+            engine, self._store, Outcomes(engine, settings.public_url, announcer, work, doors), catalog=catalog,
             api=lambda deployment: BatchApi(deployment, self._transport), start=start, most=self._most,
             poll_s=worker.upstream_batch_poll_s,
         )  # fmt: skip

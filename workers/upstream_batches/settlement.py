@@ -12,7 +12,8 @@ from policies.catalog import Deployment
 from workers.providers.protocol import ProviderError
 from workers.upstream_batches import lines
 from workers.upstream_batches.api import BatchApi
-from workers.upstream_batches.outcomes import Move, Outcomes
+from workers.upstream_batches.doors import Move
+from workers.upstream_batches.outcomes import Moved, Outcomes
 
 _log = structlog.get_logger(__name__)
 
@@ -50,7 +51,7 @@ class Settlement:
                 if file_id is not None:
                     await self._store_answers(batch, deployment, file_id)
         while rows := await self._store.jobs(batch, after=None, most=_PAGE, with_body=False):
-            await self._outcomes.store(batch, [self._returned(batch, deployment, row) for row in rows])
+            await self._outcomes.store(batch, [(row, self._returned(batch, deployment, row)) for row in rows])
         if deployment is not None:
             await self._tidy(batch, deployment)
         settled = await self._store.settle(batch)
@@ -61,7 +62,7 @@ class Settlement:
     async def give_up(self, batch: UpstreamBatch, deployment: Deployment | None, error: ProviderError) -> None:
         """Settle a batch whose answers can't be had: its jobs' attempts have failed."""
         while rows := await self._store.jobs(batch, after=None, most=_PAGE, with_body=False):
-            moves = [self._outcomes.failed(batch, deployment, row, error) for row in rows]
+            moves: list[Moved] = [(row, self._outcomes.failed(batch, deployment, row, error)) for row in rows]
             await self._outcomes.store(batch, moves)
         await self._store.settle(batch)
 
@@ -81,13 +82,15 @@ class Settlement:
         self, batch: UpstreamBatch, deployment: Deployment, page: dict[tuple[UUID, int], lines.Answer]
     ) -> None:
         secret = self._api(deployment).secret
-        moves: list[Move] = []
+        moves: list[Moved] = []
         for row in await self._store.some(batch, list(page)) if page else []:
             answer = page[row.id, row.lease_no]
             if answer.error is not None:
-                moves.append(self._outcomes.failed(batch, deployment, row, answer.error))
+                moves.append((row, self._outcomes.failed(batch, deployment, row, answer.error)))
             else:
-                moves.append(self._outcomes.answered(batch, deployment, row, answer.body, secret))
+                move = self._outcomes.answered(batch, deployment, row, answer.body, secret)
+                # Whoever the commit lets in next finds the answer.
+                moves.append((row, await self._outcomes.doors.answered(row, move)))
         await self._outcomes.store(batch, moves)
 
     async def _fail_named(self, batch: UpstreamBatch, deployment: Deployment) -> None:
@@ -102,8 +105,11 @@ class Settlement:
             owner = lines.owner_of(line)
             if owner is not None and number in numbers:
                 guilty[owner] = str(numbers[number].get("message") or "no reason given")
-        moves = [
-            self._outcomes.failed(batch, deployment, row, lines.refused(guilty[row.id, row.lease_no], api.secret))
+        moves: list[Moved] = [
+            (
+                row,
+                self._outcomes.failed(batch, deployment, row, lines.refused(guilty[row.id, row.lease_no], api.secret)),
+            )
             for row in (await self._store.some(batch, list(guilty)) if guilty else [])
         ]
         await self._outcomes.store(batch, moves)

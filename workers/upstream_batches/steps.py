@@ -3,11 +3,10 @@
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, cast
+from typing import Any, Final
 from uuid import UUID
 
 import structlog
-from sqlalchemy import Row as SqlRow
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core import ids
@@ -19,7 +18,7 @@ from policies.catalog import Catalog, Deployment
 from workers.providers.protocol import ProviderError
 from workers.upstream_batches import lines
 from workers.upstream_batches.api import BatchApi, UpstreamState
-from workers.upstream_batches.outcomes import Move, Outcomes
+from workers.upstream_batches.outcomes import Moved, Outcomes
 from workers.upstream_batches.settlement import Settlement
 
 _log = structlog.get_logger(__name__)
@@ -64,7 +63,7 @@ class Steps:
         *,
         catalog: Callable[[], Catalog],
         api: Callable[[Deployment], BatchApi],
-        start: Callable[[SqlRow[Any]], None],
+        start: Callable[[Row], None],
         most: int,
         poll_s: float,
     ) -> None:
@@ -139,12 +138,12 @@ class Steps:
         ours = await self._store.adopt(batch, [row.id for row in rows]) if rows else set()
         for row in rows:
             if row.id in ours:
-                self._start(cast("SqlRow[Any]", row))
+                self._start(row)
 
     async def _part(self, batch: UpstreamBatch, deployment: Deployment) -> UpstreamBatch | Later:
         by_endpoint: dict[str, list[UUID]] = {}
         strange: list[UUID] = []
-        async for row in self._held(batch, with_body=False):
+        async for row in self._held(batch):
             fits = lines.fits(deployment, row.endpoint, stream=row.stream)
             (by_endpoint.setdefault(row.endpoint, []) if fits else strange).append(row.id)
         if strange:
@@ -160,20 +159,32 @@ class Steps:
     # --- filled: make a file of the requests ---
 
     async def _upload(self, batch: UpstreamBatch, deployment: Deployment) -> UpstreamBatch | Later:
-        requests: list[bytes] = []
-        unsendable: list[Move] = []
-        async for row in self._held(batch, with_body=True):
-            try:
-                requests.append(lines.request_line(row, deployment))
-            except ProviderError as error:
-                unsendable.append(self._outcomes.failed(batch, deployment, row, error))
-        await self._outcomes.store(batch, unsendable)
-        if not requests:
-            return await self._end(batch, "empty")
-        api, name = self._api(deployment), f"coatcheck-{batch.id}.jsonl"
+        api, name, jobs = self._api(deployment), f"coatcheck-{batch.id}.jsonl", batch.jobs
         file_id = await api.find_file(name) if batch.tries > 1 else None
-        file_id = file_id or await api.upload(name, b"\n".join(requests) + b"\n")
-        return await self._store.advance(batch, "uploaded", file_id=file_id, jobs=len(requests))
+        if file_id is None:
+            requests = await self._requests(batch, deployment)
+            if not requests:
+                return await self._end(batch, "empty")
+            file_id, jobs = await api.upload(name, b"\n".join(requests) + b"\n"), len(requests)
+        return await self._store.advance(batch, "uploaded", file_id=file_id, jobs=jobs)
+
+    async def _requests(self, batch: UpstreamBatch, deployment: Deployment) -> list[bytes]:
+        """The lines of the jobs that go upstream; the others are answered, held back, or have failed."""
+        requests: list[bytes] = []
+        after: UUID | None = None
+        while rows := await self._store.jobs(batch, after=after, most=_PAGE, with_body=True):
+            after = rows[-1].id
+            stay = {move.id: move for move in await self._outcomes.doors.enter(deployment, rows, batch.jobs)}
+            for row in rows:
+                if row.id in stay:
+                    continue
+                try:
+                    requests.append(lines.request_line(row, deployment))
+                except ProviderError as error:
+                    stay[row.id] = self._outcomes.failed(batch, deployment, row, error)
+            moves: list[Moved] = [(row, stay[row.id]) for row in rows if row.id in stay]
+            await self._outcomes.store(batch, moves)
+        return requests
 
     # --- uploaded: have the upstream work on it ---
 
@@ -207,9 +218,9 @@ class Steps:
 
     # --- what the steps share ---
 
-    async def _held(self, batch: UpstreamBatch, *, with_body: bool) -> AsyncIterator[Row]:
+    async def _held(self, batch: UpstreamBatch) -> AsyncIterator[Row]:
         after: UUID | None = None
-        while rows := await self._store.jobs(batch, after=after, most=_PAGE, with_body=with_body):
+        while rows := await self._store.jobs(batch, after=after, most=_PAGE, with_body=False):
             for row in rows:
                 yield row
             after = rows[-1].id

@@ -7,9 +7,11 @@ from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
+import orjson
 import pytest
 
-from api.schemas.schedules import RunOut, RunPage, ScheduleOut, SchedulePage
+from api.schemas.schedule_runs import RunOut, RunPage
+from api.schemas.schedules import ScheduleOut, SchedulePage
 from core import ids
 from core.catalog import load
 from policies.catalog import Catalog
@@ -221,6 +223,55 @@ async def test_keep_warm_is_stored_with_its_defaults(admin: Caller) -> None:
     assert (run["planned"], run["group_id"], run["status"]) == (0, None, "running")
 
 
+@pytest.mark.parametrize("model", ["auto", "auto:fast"])
+async def test_a_template_may_leave_the_model_to_each_request(
+    api: Api, admin: Caller, store: Store, tick: Callable[[], Awaitable[None]], model: str
+) -> None:
+    words = ["Say hello.", "Prove that sqrt(2)+sqrt(3) is irrational."]
+    body = {"model": model, "messages": [{"role": "user", "content": "{{words}}"}]}
+    made = await admin.post(
+        "/v1/schedules", 201, json=schedule(template={**TEMPLATE, "body": body}, matrix={"words": words})
+    )
+    await admin.post(f"/v1/schedules/{made['id']}/run", 202)
+    await tick()
+    caller = await api.caller("acme")
+    listed = (await admin.get("/v1/jobs", schedule_id=made["id"]))["data"]
+    assert {job["model"] for job in listed} == {model}
+    for job in listed:
+        row = await store.job(ids.decode(ids.JOB, job["id"]))
+        live = await caller.post("/v1/route", 200, {"endpoint": row.endpoint, "body": orjson.loads(row.body)})
+        assert (row.route_model, job["route"]["tier"]) == (live["model"], live["tier"])
+    assert len({job["route"]["tier"] for job in listed}) == 2
+
+
+@pytest.mark.parametrize("template", [{}, {"endpoint": "/v1/chat/completions"}, {"body": {"model": "sim/fast"}}])
+async def test_a_learned_schedule_is_kept_as_it_was_handed_in(admin: Caller, template: dict[str, Any]) -> None:
+    sent = schedule(matrix="learned", template=template, budget={"max_jobs": 50})
+    told = await admin.post("/v1/schedules", 201, json=sent)
+    ScheduleOut.model_validate(told)
+    assert {name: told[name] for name in sent} == sent
+    path = f"/v1/schedules/{told['id']}"
+    assert (await admin.http.patch(path, json={"cron": "0 4 * * *"})).json()["matrix"] == "learned"
+    changed = await admin.http.patch(path, json={"matrix": MATRIX, "template": TEMPLATE})
+    assert (changed.status_code, changed.json()["matrix"]) == (200, MATRIX)
+    back = await admin.http.patch(path, json={"matrix": "learned"})
+    assert back.status_code == 422
+    assert "/template/body/messages" in [fault["pointer"] for fault in back.json()["errors"]]
+
+
+async def test_a_learned_run_tells_what_it_chose(admin: Caller, tick: Callable[[], Awaitable[None]]) -> None:
+    made = await admin.post("/v1/schedules", 201, json=schedule(matrix="learned", template={}))
+    path = f"/v1/schedules/{made['id']}"
+    run = await admin.post(path + "/run", 202)
+    RunOut.model_validate(run)
+    assert (run["status"], run["planned"], run["group_id"], run["choices"]) == ("running", 0, None, None)
+    await tick()
+    page = await admin.get(path + "/runs")
+    RunPage.model_validate(page)
+    [ended] = page["data"]
+    assert (ended["status"], ended["reason"], ended["choices"]) == ("completed", "nothing_likely", [])
+
+
 BODY = TEMPLATE["body"]
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"cron": "0 25 * * *"}, "/cron"),
@@ -239,11 +290,11 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"template": {**TEMPLATE, "run_at": "2027-01-01T00:00:00Z"}}, "/template/run_at"),
     ({"template": {**TEMPLATE, "delay_s": 5}}, "/template/delay_s"),
     ({"template": {**TEMPLATE, "endpoint": "/v1/nothing"}}, "/template/endpoint"),
-    ({"template": {**TEMPLATE, "lane": "bulk"}}, "/template/lane"),
+    ({"template": {**TEMPLATE, "lane": "interactive"}}, "/template/lane"),
     ({"template": {**TEMPLATE, "cache": {"mode": "only"}}}, "/template/cache/mode"),
     ({"template": {**TEMPLATE, "cache": {"mode": "off"}}}, "/template/cache/mode"),
     ({"template": {**TEMPLATE, "body": {**BODY, "model": "nobody/knows"}}}, "/template/body/model"),
-    ({"template": {**TEMPLATE, "body": {**BODY, "model": "auto"}}}, "/template/body/model"),
+    ({"template": {**TEMPLATE, "body": {**BODY, "model": "auto:nothing"}}}, "/template/body/model"),
     ({"template": {**TEMPLATE, "body": {**BODY, "user": "{{nobody}}"}}}, "/template/body/user"),
     ({"template": {**TEMPLATE, "priority": "{{segment}}"}}, "/template/priority"),
     ({"template": {**TEMPLATE, "webhook": {"url": "http://127.0.0.1/"}}}, "/template/webhook/url"),
@@ -253,7 +304,12 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"matrix": {**MATRIX, "more": [["a"]]}}, "/matrix/more/0"),
     ({"matrix": {**MATRIX, "1st": ["a"]}}, "/matrix"),
     ({"matrix": {**MATRIX, "more": list(range(2000))}}, "/matrix"),
-    ({"matrix": "learned"}, "/matrix"),
+    ({"matrix": "learned"}, "/template/body/messages"),
+    ({"matrix": "learnt"}, "/matrix"),
+    ({"matrix": "learned", "kind": "jobs", "template": {}}, "/matrix"),
+    ({"matrix": "learned", "template": {"lane": "bulk"}}, "/template/lane"),
+    ({"matrix": "learned", "template": {"endpoint": "/v1/nothing"}}, "/template/endpoint"),
+    ({"matrix": "learned", "template": {"body": {"model": "nobody/knows"}}}, "/template/body/model"),
     ({"budget": {"max_jobs": 0}}, "/budget/max_jobs"),
     ({"budget": {"max_jobs": 10_001}}, "/budget/max_jobs"),
     ({"budget": {"max_tokens": 1.5}}, "/budget/max_tokens"),

@@ -2,8 +2,10 @@
 
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import orjson
 import pytest
@@ -76,6 +78,52 @@ async def test_the_stream_of_a_hit_is_whole_and_can_be_resumed(store: Store, adm
     assert stats["total"]["hits"] == 1
     assert stats["total"]["saved_usd"] == "0.0001"
     assert stats["data"][0]["model"] == "sim/fast"
+
+
+async def book(store: Store, tenant: UUID, status: str, usd: str | None, *, model: str = "sim/fast") -> None:
+    """Store a job that was answered from a cache."""
+    hits = HitCommitter(store.api, PUBLIC_URL, work=lambda _: None)
+    hits.start()
+    cost = None if usd is None else Decimal(usd)
+    job = new_job(tenant, model=model, body=chat_body(model, temperature=0))
+    one = hit_of(job, replace(entry(), cost_usd=cost), 1.0)
+    one.cache = orjson.dumps(orjson.loads(one.cache) | {"status": status}).decode()
+    await hits.submit(one)
+    await hits.stop()
+
+
+async def test_what_was_saved_is_told_at_least_and_null_where_nothing_is_known(store: Store, admin: Caller) -> None:
+    empty = (await admin.get("/v1/cache/stats"))["total"]
+    assert (empty["saved_usd"], empty["unpriced"], empty["saved_s"]) == ("0", 0, 0)
+    await book(store, admin.tenant_id, "hit", None)
+    await book(store, admin.tenant_id, "semantic_hit", None)
+    unknown = (await admin.get("/v1/cache/stats"))["total"]
+    assert (unknown["saved_usd"], unknown["unpriced"], unknown["saved_tokens"]) == (None, 2, 18)
+    await book(store, admin.tenant_id, "semantic_hit", "0.0001", model="sim/large")
+    await book(store, admin.tenant_id, "hit", "0", model="sim/free")
+    told = await admin.get("/v1/cache/stats")
+    assert (told["total"]["hits"], told["total"]["semantic_hits"], told["total"]["unpriced"]) == (2, 2, 2)
+    assert (told["total"]["saved_usd"], told["total"]["saved_s"]) == ("0.0001", 0.48)
+    rows = {row["model"]: (row["saved_usd"], row["unpriced"]) for row in told["data"]}
+    assert rows == {"sim/fast": (None, 2), "sim/large": ("0.0001", 0), "sim/free": ("0", 0)}
+
+
+async def test_hours_stand_apart(store: Store, admin: Caller) -> None:
+    await book(store, admin.tenant_id, "hit", "0.5")
+    await store.sql("UPDATE cache_hours SET hour = hour - interval '3 h'")
+    await book(store, admin.tenant_id, "semantic_hit", "0.25")
+    await book(store, admin.tenant_id, "semantic_hit", "0.25")
+    told = await admin.get("/v1/cache/stats")
+    assert [(row["hits"], row["semantic_hits"], row["saved_usd"]) for row in told["data"]] == [
+        (1, 0, "0.5"),
+        (0, 2, "0.5"),
+    ]
+    assert told["data"][0]["hour"] < told["data"][1]["hour"]
+    assert told["total"]["saved_usd"] == "1"
+    recent = await admin.get("/v1/cache/stats", **{"from": told["data"][1]["hour"]})
+    assert len(recent["data"]) == 1
+    early = await admin.get("/v1/cache/stats", to=told["data"][1]["hour"])
+    assert [row["hour"] for row in early["data"]] == [told["data"][0]["hour"]]
 
 
 async def test_letting_answers_go_takes_those_that_fit(admin: Caller, cache: Cache) -> None:

@@ -166,6 +166,50 @@ async def test_without_redis_everything_is_a_miss(make: Callable[..., Cache]) ->
     await away.aclose()
 
 
+async def test_a_redis_that_does_not_answer_is_a_miss_and_is_left_alone_for_a_moment(
+    make: Callable[..., Cache], client: "Redis", redis: EmbeddedRedis
+) -> None:
+    silent = open_redis(redis.url, 20.0)
+    cache = make(silent, wait_s=0.05)
+    assert await cache.put(TENANT, KEY, entry(), None, 1.0)
+    await client.client_pause(1500)
+    assert await cache.get(TENANT, KEY) is None
+    assert not cache.reachable
+    await silent.aclose()
+
+
+async def test_a_busy_loop_is_not_taken_for_a_lost_redis(make: Callable[..., Cache]) -> None:
+    cache = make(wait_s=0.05)
+    assert await cache.put(TENANT, KEY, entry(), None, 1.0)  # connected
+    over = asyncio.Event()
+
+    async def keep_busy() -> None:
+        while not over.is_set():
+            time.sleep(0.03)
+            await asyncio.sleep(0)
+
+    busy = asyncio.create_task(keep_busy())
+    kept = await asyncio.gather(*(cache.put(TENANT, key(number), entry(), None, 1.0) for number in range(20)))
+    found = await asyncio.gather(*(cache.get(TENANT, key(number)) for number in range(20)))
+    over.set()
+    await busy
+    assert all(kept) and None not in found and cache.reachable
+
+
+async def test_a_full_redis_keeps_nothing_more_and_still_tells_what_it_has(
+    make: Callable[..., Cache], client: "Redis"
+) -> None:
+    cache = make()
+    assert await cache.put(TENANT, KEY, entry(), None, 1.0)
+    await client.config_set("maxmemory", 1)
+    try:
+        assert not await cache.put(TENANT, key(2), entry(), None, 1.0)
+        assert await cache.get(TENANT, KEY) is not None
+    finally:
+        await client.config_set("maxmemory", 0)
+    assert await cache.put(TENANT, key(2), entry(), None, 1.0)
+
+
 async def test_damaged_bytes_are_a_miss(make: Callable[..., Cache], client: "Redis") -> None:
     await make().put(TENANT, KEY, entry("long " * 1000), None, 1.0)
     [name] = [name async for name in client.scan_iter("*:e:*")]

@@ -7,9 +7,9 @@ from uuid import UUID
 
 import orjson
 import pytest
-from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from core.direct import Row
 from core.lifecycle import Status
 from core.store.work import DeltaChunk, Finish, Requeue
 from tests.support.proxy import Proxy
@@ -67,7 +67,7 @@ async def open_desk(store: Store) -> AsyncIterator[Callable[..., Desk]]:
         await desk.finisher.stop()
 
 
-def success(row: Row[Any], result: str = RESULT, *, chunk: DeltaChunk | None = None) -> Outcome:
+def success(row: Row, result: str = RESULT, *, chunk: DeltaChunk | None = None) -> Outcome:
     job = Job.of(row, 1)
     last_seq = chunk.last_seq if chunk else job.event_seq
     finish = Finish(job.id, job.lease_no, "succeeded", last_seq, result=result, plain=job.plain)

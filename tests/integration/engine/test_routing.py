@@ -95,7 +95,7 @@ async def test_a_dead_deployment_costs_no_job_an_attempt(
     missed = [route["fallbacks"] for route in routes if route["fallbacks"]]
     assert missed and all(way == [{"deployment": "dead", "code": "upstream_unreachable"}] for way in missed)
     assert {(await store.job(job)).attempts for job in jobs} == {1}
-    assert engine._router.states["dead"].breaker.retry_at is not None
+    assert engine._on_loop.router.states["dead"].breaker.retry_at is not None
     [later] = await reach(store, *await add(store, tenant))
     assert later["deployment"] == "alive"
 
@@ -172,13 +172,13 @@ class TestEverythingAway:
         first = await add(store, tenant, 5, max_attempts=20)
 
         async def opened() -> bool:
-            return not engine._router.room()["m"]
+            return not engine._on_loop.router.room()["m"]
 
         await eventually(opened)
         later = await add(store, tenant, 50, max_attempts=2)
 
         async def probed() -> bool:
-            return engine._router.states["a"].record.errors > 8
+            return engine._on_loop.router.states["a"].record.errors > 8
 
         await eventually(probed)
         waiting = await store.rows("SELECT attempts FROM jobs WHERE max_attempts = 2")
@@ -199,7 +199,7 @@ class TestEverythingAway:
         door.set("reset")
         routes = await reach(store, *await add(store, tenant, 12))
         assert {route["deployment"] for route in routes} == {"b"}
-        assert engine._router.away("m")
+        assert engine._on_loop.router.away("m")
         [route] = await reach(store, *await add(store, tenant))
         assert route["deployment"] == "b"
         assert "deployments of m are away: fallback to other" in route["reason"] or route["fallbacks"]
@@ -218,7 +218,7 @@ async def test_a_hedge_wins_and_the_slow_call_is_really_cancelled(
     await reach(store, *await add(store, tenant, 60))
 
     async def measured() -> bool:
-        return engine._router.states["near"].record.total_p95 is not None
+        return engine._on_loop.router.states["near"].record.total_p95 is not None
 
     await eventually(measured)
     simulator.control(model="sim/chat", hang=True)
@@ -226,7 +226,7 @@ async def test_a_hedge_wins_and_the_slow_call_is_really_cancelled(
     [route] = await reach(store, job)
     assert (route["deployment"], route["fallbacks"]) == ("far", [{"deployment": "near", "code": "slower"}])
     await asyncio.to_thread(simulator.wait_for, min_cancelled=1, max_in_flight=0)
-    assert engine._router.states["near"].units == 0
+    assert engine._on_loop.router.states["near"].units == 0
     assert await store.outcomes(job) == ["succeeded"]
     # The call that was broken off had read its input too, and nobody says what it cost: that much is booked.
     row = await store.job(job)
@@ -244,7 +244,7 @@ async def test_an_edited_catalog_is_followed_without_a_restart(
     catalog.deployment("n", model="new")
 
     async def followed() -> bool:
-        return engine._router.room().get("new", 0) > 0
+        return engine._on_loop.router.room().get("new", 0) > 0
 
     await eventually(followed)
     [route] = await reach(store, *await add(store, tenant, model="new"))
@@ -277,3 +277,28 @@ async def test_a_refusal_is_an_answer_where_no_policy_says_otherwise(
     await start_engine()
     [route] = await reach(store, *await add(store, await store.tenant()))
     assert route["fallbacks"] == []
+
+
+async def test_an_upstream_that_grows_slow_under_many_calls_gets_fewer_at_once_though_nobody_streams(
+    store: Store, start_engine: StartEngine, catalog: Written
+) -> None:
+    # Four calls at once are quick there; of 64 most wait, and nothing but how long they take shows it.
+    catalog.deployment("narrow", upstream_model="sim/gpu", max_concurrency=64)
+    await start_engine()
+    tenant = await store.tenant()
+
+    async def limit() -> int:
+        shown = await store.value("SELECT health #>> '{deployments,narrow,limit}' FROM processes WHERE kind = 'worker'")
+        return int(shown or 64)
+
+    for _ in range(8):
+        await reach(store, *await add(store, tenant))
+    assert await limit() == 64
+    jobs = await add(store, tenant, 400)
+
+    async def fewer() -> bool:
+        return await limit() < 40
+
+    await eventually(fewer)
+    await reach(store, *jobs)
+    assert set(await store.statuses()) == {"succeeded"}

@@ -64,3 +64,16 @@ def test_nonsense_is_refused(run: Any) -> None:
     run("tenants", "set", "nobody", "--weight", "2", fails=True)
     run("tenants", "set", "acme", fails=True)
     run("tenants", "usage", "--by", "colour", fails=True)
+
+
+def test_a_key_is_made_with_rules_for_caches_and_they_are_listed(run: Any) -> None:
+    run("keys", "create", "--tenant", "acme", "--cache", "mode=always,semantic=on,threshold=0.8,ttl_s=60")
+    run("keys", "create", "--tenant", "acme")
+    rules = [key["cache"] for key in json.loads(run("keys", "list", "--json"))]
+    assert rules == [None, {"mode": "always", "semantic": "on", "threshold": 0.8, "ttl_s": 60.0}]
+
+
+def test_rules_for_caches_with_a_mistake_make_no_key(run: Any) -> None:
+    told = run("keys", "create", "--tenant", "acme", "--cache", "mode=alwys,nearness=1", fails=True)
+    assert "alwys" in told and "nearness" in told
+    assert json.loads(run("keys", "list", "--json")) == []

@@ -305,6 +305,7 @@ def test_a_socket_that_is_not_of_the_internet_is_left_as_it_is() -> None:
     one, other = socket.socketpair()
     with one, other:
         prepare_socket(one)
+        assert not one.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
 
 
 def test_the_event_loop_of_workers_carries_it_too(files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:

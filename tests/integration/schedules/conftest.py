@@ -15,6 +15,7 @@ from core.catalog import load
 from core.store.schedules import ScheduleStore
 from core.store.work import Finish
 from policies.catalog import Catalog
+from tests.support.past import Past
 from tests.support.servers import REPOSITORY
 from tests.support.store import PUBLIC_URL, RESULT, Process, Store
 from workers.schedules.clock import ScheduleClock
@@ -44,7 +45,7 @@ class Schedules:
         kind: str = "jobs",
         cron: str = "*/10 * * * *",
         template: dict[str, Any] = TEMPLATE,
-        matrix: dict[str, Any] | None = None,
+        matrix: dict[str, Any] | str | None = None,
         size: int = 4,
         **members: Any,
     ) -> UUID:
@@ -117,8 +118,8 @@ def rung() -> list[str]:
 
 @pytest.fixture
 def clock(worker_engine: AsyncEngine, catalog: Catalog, rung: list[str]) -> Callable[..., ScheduleClock]:
-    def make(freshness: Freshness | None = None) -> ScheduleClock:
-        return ScheduleClock(worker_engine, lambda: catalog, PUBLIC_URL, work=rung.append, freshness=freshness)
+    def make(freshness: Freshness | None = None, **more: Any) -> ScheduleClock:
+        return ScheduleClock(worker_engine, lambda: catalog, PUBLIC_URL, work=rung.append, freshness=freshness, **more)
 
     return make
 
@@ -126,3 +127,8 @@ def clock(worker_engine: AsyncEngine, catalog: Catalog, rung: list[str]) -> Call
 @pytest.fixture
 async def schedules(store: Store, clock: Callable[..., ScheduleClock]) -> Schedules:
     return Schedules(store, await store.tenant(), clock)
+
+
+@pytest.fixture
+def past(schedules: Schedules) -> Past:
+    return Past(schedules.store, schedules.tenant)

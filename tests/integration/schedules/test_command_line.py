@@ -14,6 +14,7 @@ from cli.main import main
 from core.settings import Settings
 from tests.integration.schedules.conftest import TEMPLATE
 from tests.support.api import running_api
+from tests.support.store import Store
 
 Run = Callable[..., Awaitable[str]]
 
@@ -57,6 +58,25 @@ async def test_a_schedule_from_its_creation_to_its_end(run: Run, file: Path) -> 
     assert "T03:00:00.000Z" in await run("resume", name)
     await run("delete", name)
     assert "no schedules" in await run("list")
+
+
+async def test_what_a_learned_prewarm_chose_is_shown(run: Run, tmp_path: Path, store: Store) -> None:
+    path = tmp_path / "learned.json"
+    path.write_text(json.dumps({"kind": "prewarm", "cron": "45 * * * *", "matrix": "learned", "template": {}}))
+    name = json.loads(await run("create", str(path), "--json"))["id"]
+    assert "prewarm, learned" in await run("list")
+    assert "prewarm, learned" in await run("get", name)
+    await run("run", name)
+    assert "has chosen nothing" in await run("choices", name, status=1)
+    choice = {"probability": 0.9, "model": "sim/fast", "reason": "asked for 20 times", "job_id": "job_1"}
+    await store.sql(
+        "UPDATE schedule_runs SET planned = 1, choices = CAST(CAST(:told AS text) AS json)", told=json.dumps([choice])
+    )
+    [told] = json.loads(await run("runs", name, "--json"))["data"]
+    shown = await run("choices", name, "--run", told["id"])
+    assert told["id"] in shown and "asked for 20 times" in shown
+    assert json.loads(await run("choices", name, "--json")) == [choice]
+    assert "has chosen nothing" in await run("choices", name, "--run", "run_2", status=1)
 
 
 async def test_what_can_not_be_is_said_in_words(run: Run, tmp_path: Path) -> None:

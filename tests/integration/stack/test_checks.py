@@ -1,3 +1,4 @@
+import asyncio
 import os
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 from cli.checks import Finding, all_checks
 from cli.stack.lock import StackLock
 from cli.stack.postgres import EmbeddedPostgres
+from tests.support.store import Store
 
 
 def by_name(findings: list[Finding]) -> dict[str, Finding]:
@@ -88,3 +90,13 @@ def test_a_mistake_in_the_catalog_is_told(folder: Path, monkeypatch: pytest.Monk
     file.write_text("[[deployments]]\nprovider = 'nonsense'\n")
     monkeypatch.setenv("COATCHECK_CATALOG", str(file))
     assert by_name(all_checks(folder))["catalog"].level == "fail"
+
+
+async def test_a_database_that_keeps_no_vectors_is_told_with_the_reason(
+    folder: Path, store: Store, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COATCHECK_DATABASE_URL", database_url)
+    assert by_name(await asyncio.to_thread(all_checks, folder))["semantic cache"].level == "ok"
+    await store.sql("DROP FUNCTION semantic_near")
+    finding = by_name(await asyncio.to_thread(all_checks, folder))["semantic cache"]
+    assert finding.level == "warn" and "coatcheck migrate" in finding.found

@@ -17,10 +17,10 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from sqlalchemy import Row
 
 from core import ids
 from core.database import connect
+from core.direct import Row
 from core.lifecycle import MOVES, TERMINAL, Move, Status, may
 from core.settings import Settings
 from core.store.bulk import accept_group
@@ -57,8 +57,8 @@ class Jobs(RuleBasedStateMachine):
         super().__init__()
         self._runner = asyncio.Runner()
         self.expected: dict[UUID, Expected] = {}
-        self.held: dict[UUID, tuple[Process, Row[Any]]] = {}
-        self.stale: list[tuple[Process, Row[Any]]] = []
+        self.held: dict[UUID, tuple[Process, Row]] = {}
+        self.stale: list[tuple[Process, Row]] = []
         self.versions: dict[UUID, int] = {}
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
@@ -261,7 +261,7 @@ class Jobs(RuleBasedStateMachine):
         job: UUID = data.draw(st.sampled_from(sorted(self.expected)))
         return job
 
-    def _pick(self, data: st.DataObject) -> tuple[UUID, tuple[Process, Row[Any]]]:
+    def _pick(self, data: st.DataObject) -> tuple[UUID, tuple[Process, Row]]:
         job = data.draw(st.sampled_from(sorted(self.held)))
         return job, self.held[job]
 

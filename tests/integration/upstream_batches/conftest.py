@@ -21,6 +21,7 @@ from tests.support.simulator import RunningSimulator
 from tests.support.store import Process, Store, chat_body
 from tests.support.waiting import eventually
 from workers.upstream_batches import UpstreamBatches
+from workers.upstream_batches.doors import Doors
 
 MODEL = "sim/batch"
 
@@ -36,6 +37,7 @@ class World:
     tenant: UUID
     process: Process
     catalog: Catalog
+    doors: Doors | None = None
     started: list[Row[Any]] = field(default_factory=list)
 
     def batches(self, **changes: Any) -> UpstreamBatches:
@@ -50,6 +52,7 @@ class World:
             announcer=self.announcer,
             start=self.started.append,
             work=lambda _lane: None,
+            doors=self.doors,
         )
 
     async def add(self, count: int = 1, **fields: Any) -> list[UUID]:

@@ -13,7 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from core import ids
 from core.secrets import ENDPOINT_WEBHOOK, TENANT_WEBHOOK, SecretBox, new_webhook_secret, secret_hint
 from core.store.deliveries import DeliveryQueue
-from core.store.webhooks import Delivery, Endpoint, WebhookStore
+from core.store.delivery_log import Delivery, DeliveryLog
+from core.store.webhook_endpoints import Endpoint, WebhookEndpoints
 from core.tables import tenants, webhook_deliveries, webhook_events
 from policies.addresses import Openings
 from workers.webhooks.lane import WebhookLane
@@ -68,8 +69,12 @@ class World:
         return SecretBox.from_setting(self.secret_key)
 
     @property
-    def store(self) -> WebhookStore:
-        return WebhookStore(self.api)
+    def endpoints(self) -> WebhookEndpoints:
+        return WebhookEndpoints(self.api)
+
+    @property
+    def log(self) -> DeliveryLog:
+        return DeliveryLog(self.api)
 
     def lane(
         self, *, lookup: Lookup | None = None, timeout_s: float = 5.0, lease_s: float = 30.0, **options: Any
@@ -84,7 +89,7 @@ class World:
         endpoint_id, secret = ids.new_id(), new_webhook_secret()
         self.secrets[endpoint_id] = secret
         sealed = self.box.seal(secret, tenant_id=self.tenant_id, purpose=ENDPOINT_WEBHOOK)
-        return await self.store.add_endpoint(
+        return await self.endpoints.add(
             self.tenant_id,
             endpoint_id,
             name="test",
@@ -126,7 +131,7 @@ class World:
         return [delivery["id"] for delivery in deliveries]  # type: ignore[misc]
 
     async def seen(self, delivery_id: UUID) -> Delivery:
-        delivery = await self.store.delivery(self.tenant_id, delivery_id)
+        delivery = await self.log.get(self.tenant_id, delivery_id)
         assert delivery is not None
         return delivery
 

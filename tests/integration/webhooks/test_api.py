@@ -39,7 +39,7 @@ class Api:
         return told
 
     async def stored(self, endpoint: dict[str, Any]) -> Any:
-        return await self.world.store.endpoint(self.world.tenant_id, ids.decode("we", endpoint["id"]))
+        return await self.world.endpoints.get(self.world.tenant_id, ids.decode("we", endpoint["id"]))
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from core import ids
 from core.secrets import ENDPOINT_WEBHOOK, new_webhook_secret, secret_hint
-from core.store.webhooks import NotRedeliverable
+from core.store.delivery_log import NotRedeliverable
 from tests.integration.webhooks.conftest import SCHEDULE, TRACE, Pump, World
 from tests.integration.webhooks.receivers import Received, always, answer, hang, receiving
 from tests.support.servers import REPOSITORY
@@ -94,7 +94,7 @@ async def test_a_410_disables_the_endpoint_and_cancels_what_waits(world: World) 
         while await pump.once():
             pass
         assert len(receiver.requests) <= 32
-        now = await world.store.endpoint(world.tenant_id, gone.id)
+        now = await world.endpoints.get(world.tenant_id, gone.id)
         assert now is not None
         assert (now.enabled, now.disabled_reason) == (False, "gone")
         statuses = await world.statuses()
@@ -125,7 +125,7 @@ async def test_during_a_rotation_old_and_new_secret_both_verify(world: World) ->
         pump = Pump(world.lane())
         for keep_old, signatures in ((True, 2), (False, 1)):
             sealed = world.box.seal(new, tenant_id=world.tenant_id, purpose=ENDPOINT_WEBHOOK)
-            await world.store.rotate_secret(
+            await world.endpoints.rotate_secret(
                 world.tenant_id, endpoint.id, secret=sealed, hint=secret_hint(new), keep_old=keep_old
             )
             await world.event(endpoint)
@@ -144,7 +144,7 @@ async def test_an_old_secret_stops_signing_after_a_day(world: World) -> None:
     async with receiving() as receiver:
         endpoint = await world.endpoint(receiver.url)
         sealed = world.box.seal(new_webhook_secret(), tenant_id=world.tenant_id, purpose=ENDPOINT_WEBHOOK)
-        await world.store.rotate_secret(world.tenant_id, endpoint.id, secret=sealed, hint="x", keep_old=True)
+        await world.endpoints.rotate_secret(world.tenant_id, endpoint.id, secret=sealed, hint="x", keep_old=True)
         await world.sql("UPDATE webhook_endpoints SET old_secret_until = old_secret_until - interval '24 h 1 s'")
         await world.event(endpoint)
         await Pump(world.lane()).once()
@@ -157,12 +157,12 @@ async def test_a_redelivery_keeps_the_webhook_id(world: World) -> None:
         pump = Pump(world.lane())
         await pump.once()
         # Waiting: the same delivery is tried at once.
-        again = await world.store.redeliver(world.tenant_id, first, ids.new_id())
+        again = await world.log.redeliver(world.tenant_id, first, ids.new_id())
         assert again is not None
         assert again.id == first
         await pump.once()
         # Ended: a new line in the log.
-        again = await world.store.redeliver(world.tenant_id, first, ids.new_id())
+        again = await world.log.redeliver(world.tenant_id, first, ids.new_id())
         assert again is not None
         assert again.id != first
         await pump.once()
@@ -175,12 +175,12 @@ async def test_what_belongs_to_a_deleted_endpoint_is_cancelled_and_not_redeliver
     async with receiving() as receiver:
         endpoint = await world.endpoint(receiver.url)
         [delivery_id] = await world.event(endpoint)
-        assert await world.store.remove_endpoint(world.tenant_id, endpoint.id)
+        assert await world.endpoints.remove(world.tenant_id, endpoint.id)
         assert await Pump(world.lane()).once() == 0
         seen = await world.seen(delivery_id)
         assert (seen.status, seen.last_error) == ("cancelled", "endpoint_deleted")
         with pytest.raises(NotRedeliverable):
-            await world.store.redeliver(world.tenant_id, delivery_id, ids.new_id())
+            await world.log.redeliver(world.tenant_id, delivery_id, ids.new_id())
         assert receiver.connections == 0
 
 

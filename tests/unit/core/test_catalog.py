@@ -87,7 +87,7 @@ max_concurrency = 3
   max_concurrency   = 0
 """,
     ) == [
-        ':1: typo: unknown table or key "typo" (known: aliases, auto, deployments, lanes, models, screening)',
+        ':1: typo: unknown table or key "typo" (known: aliases, auto, cache, deployments, lanes, models, screening)',
         ':5: deployments[0].api_key: unknown key "api_key", did you mean "api_key_env"?',
         ":8: deployments[1]: needs `model`",
         ":8: deployments[1]: needs `base_url` (provider \"openai\" talks to a server)",

@@ -76,7 +76,10 @@ def test_a_key_of_the_wrong_kind_is_refused_without_showing_it(text: str) -> Non
 
 def test_url_safe_and_unpadded_keys_are_understood() -> None:
     key = bytes(range(220, 252))
-    SecretBox.from_setting(base64.urlsafe_b64encode(key).decode().rstrip("="))
+    usual = SecretBox.from_setting(base64.b64encode(key).decode())
+    other = SecretBox.from_setting(base64.urlsafe_b64encode(key).decode().rstrip("="))
+    sealed = usual.seal("tide", tenant_id=TENANT, purpose=ENDPOINT_WEBHOOK)
+    assert other.open(sealed, tenant_id=TENANT, purpose=ENDPOINT_WEBHOOK) == "tide"
 
 
 def test_a_webhook_secret_is_what_standard_webhooks_expects() -> None:

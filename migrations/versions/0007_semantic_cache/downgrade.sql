@@ -1,0 +1,29 @@
+ALTER TABLE cache_hours DROP COLUMN semantic_hits, DROP COLUMN unpriced
+-----
+DROP FUNCTION IF EXISTS semantic_near(uuid, bytea, text, real[], bytea, integer)
+-----
+DROP TABLE IF EXISTS semantic_entries
+-----
+DROP FUNCTION make_semantic_entries()
+-----
+DROP TABLE semantic_shadow
+-----
+DROP FUNCTION api_key_by_hash(bytea)
+-----
+ALTER TABLE api_keys DROP COLUMN cache
+-----
+-- The row behind an API key, by the hash of the key: the one look-up that comes before any tenant is known.
+CREATE FUNCTION api_key_by_hash(hash bytea)
+RETURNS TABLE (id uuid, tenant_id uuid, scopes text[], requests_per_minute integer, token_hash bytea, tokens_per_minute bigint,
+  max_in_flight integer, max_queued integer, budget_day_usd numeric, budget_month_usd numeric,
+  tenant_requests_per_minute integer, tenant_tokens_per_minute bigint, tenant_max_in_flight integer, tenant_max_queued integer,
+  tenant_budget_day_usd numeric, tenant_budget_month_usd numeric)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp
+AS $$ SELECT k.id, k.tenant_id, k.scopes, k.requests_per_minute, k.token_hash, k.tokens_per_minute, k.max_in_flight, k.max_queued,
+        k.budget_day_usd, k.budget_month_usd, t.requests_per_minute, t.tokens_per_minute, t.max_in_flight, t.max_queued,
+        t.budget_day_usd, t.budget_month_usd
+      FROM api_keys k JOIN tenants t ON t.id = k.tenant_id WHERE k.token_hash = hash AND k.revoked_at IS NULL $$
+-----
+REVOKE ALL ON FUNCTION api_key_by_hash(bytea) FROM PUBLIC
+-----
+GRANT EXECUTE ON FUNCTION api_key_by_hash(bytea) TO coatcheck_api
