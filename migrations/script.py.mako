@@ -1,6 +1,6 @@
 """${message}"""
 
-from alembic import op
+from migrations.sql_files import run
 
 revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}
@@ -9,8 +9,8 @@ depends_on = None
 
 
 def upgrade() -> None:
-    ${upgrades if upgrades else "pass"}
+    run(__file__, "tables.sql")
 
 
 def downgrade() -> None:
-    ${downgrades if downgrades else "pass"}
+    run(__file__, "downgrade.sql")

@@ -1,29 +1,16 @@
 """The semantic cache: vectors where the server has pgvector, what shadow mode saw, and what keys ask of caches."""
 
-from pathlib import Path
-
-from alembic import op
+from migrations.sql_files import run
 
 revision = "0007"
 down_revision = "0006"
 branch_labels = None
 depends_on = None
 
-_SQL = Path(__file__).with_suffix("")
-
-
-def _run(name: str) -> None:
-    # The driver prepares what it executes, and a prepared statement is a single one: files part them by a line of dashes.
-    for statement in (_SQL / name).read_text(encoding="utf-8").split("\n-----\n"):
-        op.get_bind().exec_driver_sql(statement)
-
 
 def upgrade() -> None:
-    _run("keys.sql")
-    _run("shadow.sql")
-    _run("entries.sql")
-    _run("hours.sql")
+    run(__file__, "keys.sql", "shadow.sql", "entries.sql", "hours.sql")
 
 
 def downgrade() -> None:
-    _run("downgrade.sql")
+    run(__file__, "downgrade.sql")
