@@ -3,6 +3,7 @@
 Flower and beat import this module too, so nothing here opens a connection or needs a secret.
 """
 
+import gc
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery, bootsteps
@@ -33,6 +34,8 @@ app.conf.update(
     worker_hijack_root_logger=False,
     worker_redirect_stdouts=False,
     worker_cancel_long_running_tasks_on_connection_loss=False,
+    # A Redis that has become a replica, or takes no more writes, answers with errors: come back to it, as to one that is away.
+    broker_channel_error_retry=True,
     # Doorbells never have an ETA; should one turn up it must not fill the memory.
     worker_eta_task_limit=1000,
     task_routes={CLAIM_TASK: {"queue": "default"}},
@@ -70,6 +73,11 @@ class EngineStep(bootsteps.StartStopStep):  # type: ignore[misc]
     def start(self, _worker: Any) -> None:
         """Start the engine; an error ends the worker."""
         self.engine.start()
+        # What is there by now stays for good. To search it for garbage, over and over while jobs run, stops all of them for a
+        # tenth of a second each time.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(20_000, 20, 50)
 
     def stop(self, _worker: Any) -> None:
         """Finish what can finish, hand back the rest."""
