@@ -20,6 +20,8 @@ from bench.measures import (
     affinity,
     backlog,
     batching,
+    cached,
+    cached_semantic,
     complexity,
     drain,
     enqueue,
@@ -30,9 +32,11 @@ from bench.measures import (
     limits,
     memory,
     overhead,
+    prewarm,
     screening,
     stragglers,
     webhooks,
+    zipf,
 )
 from bench.report import print_report, write_json
 from bench.sizes import Sizes, quick
@@ -54,6 +58,10 @@ BENCHES: dict[str, Callable[[World], list[Figure]]] = {
     "hedging": hedging.measure,
     "limits": limits.measure,
     "screening": screening.measure,
+    "cached": cached.measure,
+    "semantic": cached_semantic.measure,
+    "prewarm": prewarm.measure,
+    "zipf": zipf.measure,
     "forecast": forecast.measure,
 }
 _RESULTS = Path(__file__).parent / "results"
@@ -68,7 +76,9 @@ def main() -> int:
     parser.add_argument(
         "--json", type=Path, help="where to write the numbers (default for a full run: bench/results/latest.json)"
     )
-    parser.add_argument("--quick", action="store_true", help="small amounts, for a look: two minutes instead of eight")
+    parser.add_argument(
+        "--quick", action="store_true", help="small amounts, for a look: some minutes instead of twenty"
+    )
     parser.add_argument("--folder", type=Path, help="where the database lies (default: a temporary folder)")
     options = parser.parse_args()
     if unknown := sorted(set(options.names) - set(BENCHES)):

@@ -26,9 +26,9 @@ _SLICE = 500
 _WORDS = "cloak ticket counter rail coat number drawer queue hanger evening guest umbrella claim return".split()
 
 # Jobs and all that belongs to them; the lanes' clocks, tenants and keys stay.
-_EMPTY = text(
+_EMPTY = (
     "TRUNCATE jobs, ready, waiting, running, attempts, job_events, groups, idempotency_keys, tenant_turns, "
-    "webhook_events, webhook_deliveries, webhook_endpoints, processes, held_back, concurrency_keys, usage_days"
+    "webhook_events, webhook_deliveries, webhook_endpoints, held_back, concurrency_keys, usage_days"
 )
 _FINISHED = text(
     "SELECT extract(epoch FROM finished_at) AS at, count(*) AS jobs FROM jobs WHERE status = 'succeeded' GROUP BY 1"
@@ -82,12 +82,15 @@ def make_tenant(world: World) -> None:
     world.key, world.tenant_id = in_database(world, make)
 
 
-def empty(world: World) -> None:
-    """Remove all jobs and let Postgres write out what is left to write, so that no benchmark pays for another."""
+def empty(world: World, *, workers_run: bool = False) -> None:
+    """Remove all jobs and let Postgres write out what is left to write, so that no benchmark pays for another.
+
+    While workers run their leases stay: without them their next jobs would be taken for lost.
+    """
 
     async def run(engine: AsyncEngine) -> None:
         async with engine.begin() as connection:
-            await connection.execute(_EMPTY)
+            await connection.execute(text(_EMPTY if workers_run else f"{_EMPTY}, processes"))
 
     in_database(world, run)
     checkpoint(world)

@@ -3,7 +3,7 @@
 import asyncio
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from bench.load.client import HttpClient, head
@@ -39,8 +39,16 @@ def ramp(per_s: float, seconds: float) -> list[float]:
 SHAPES: Final = {"steady": steady, "bursty": bursty, "ramp": ramp}
 
 
-def post_at(world: World, port: int, requests: Sequence[str], moments: Sequence[float]) -> None:
-    """Post each request to `/v1/jobs` at its moment.
+def post_at(
+    world: World,
+    port: int,
+    requests: Sequence[str],
+    moments: Sequence[float],
+    *,
+    then: Callable[[], None] | None = None,
+    at_s: float = 0,
+) -> None:
+    """Post each request to `/v1/jobs` at its moment; ``then`` is called ``at_s`` seconds after the start.
 
     Raises:
         RuntimeError: when a job was not accepted.
@@ -51,8 +59,12 @@ def post_at(world: World, port: int, requests: Sequence[str], moments: Sequence[
         clients: asyncio.Queue[HttpClient] = asyncio.Queue()
         for _ in range(_CLIENTS):
             clients.put_nowait(await HttpClient.open("127.0.0.1", port))
-        whole = [head("POST", "/v1/jobs", "bench", key=world.key, length=len(one)) + one.encode() for one in requests]
+        bodies = [request.encode() for request in requests]
+        whole = [head("POST", "/v1/jobs", "bench", key=world.key, length=len(body)) + body for body in bodies]
         began = loop.time()
+        if then is not None:
+            # In a thread: to end a process takes a moment, and the pace must not suffer.
+            loop.call_later(at_s, loop.run_in_executor, None, then)
 
         async def one(request: bytes) -> None:
             client = await clients.get()

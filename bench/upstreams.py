@@ -1,6 +1,5 @@
 """Several simulated upstreams behind one model, and a steady stream of jobs for them."""
 
-import asyncio
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -11,12 +10,11 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from bench import jobs
-from bench.load.client import HttpClient, head
 from bench.processes import Process
+from bench.traffic import post_at
 from bench.world import World, simulator_process
 
 MODEL: Final = "bench/shared"
-_CLIENTS: Final = 32
 _DEPLOYMENT = """
 [[deployments]]
 name = "{name}"
@@ -95,33 +93,7 @@ def post_steadily(
     Raises:
         RuntimeError: when a job was not accepted.
     """
-
-    async def run() -> None:
-        loop = asyncio.get_running_loop()
-        clients: asyncio.Queue[HttpClient] = asyncio.Queue()
-        for _ in range(_CLIENTS):
-            clients.put_nowait(await HttpClient.open("127.0.0.1", port))
-        began = loop.time()
-        if then is not None:
-            # In a thread: to end a process takes a moment, and the pace must not suffer.
-            loop.call_later(at_s, loop.run_in_executor, None, then)
-
-        async def one(request: str) -> None:
-            client = await clients.get()
-            data = request.encode()
-            status = await client.request(head("POST", "/v1/jobs", "bench", key=world.key, length=len(data)) + data)
-            if status != 202:
-                raise RuntimeError(f"{status}: {client.body.decode(errors='replace')[:300]}")
-            clients.put_nowait(client)
-
-        async with asyncio.TaskGroup() as group:
-            for number, request in enumerate(requests):
-                await asyncio.sleep(max(0.0, began + number / per_s - loop.time()))
-                group.create_task(one(request))
-        while not clients.empty():
-            clients.get_nowait().close()
-
-    asyncio.run(run())
+    post_at(world, port, requests, [number / per_s for number in range(len(requests))], then=then, at_s=at_s)
 
 
 def outcomes(world: World) -> list[Ended]:

@@ -68,7 +68,7 @@ def measure(world: World) -> list[Figure]:
     batched = (_MERGED, *_TIMED)
     seen: dict[tuple[str, _Load], _Seen] = {}
     with _catalog(world) as own, own.api() as (_, port), _worker(own):
-        jobs.empty(own)
+        jobs.empty(own, workers_run=True)
         for model in batched:
             _send(own, port, model, _WARM_UP, seen, finish=True)
         seen.clear()
@@ -77,7 +77,7 @@ def measure(world: World) -> list[Figure]:
             _send(own, port, _MERGED, load, seen, finish=True)
             _send(own, port, _SINGLE, load, seen, finish=False)
             # What one job per call leaves behind would take the next one's time.
-            jobs.empty(own)
+            jobs.empty(own, workers_run=True)
     return [*_throughput(seen), *_slowest(seen, chosen)]
 
 

@@ -16,7 +16,7 @@ from bench.world import World, get_json
 from core import ids
 from core.database import connect
 from core.secrets import ENDPOINT_WEBHOOK, new_webhook_secret, secret_hint
-from core.store.webhooks import WebhookStore
+from core.store.webhook_endpoints import WebhookEndpoints
 from core.tables import webhook_deliveries, webhook_events
 
 _DONE = "SELECT NOT EXISTS (SELECT FROM webhook_deliveries WHERE status IN ('pending', 'sending'))"
@@ -61,7 +61,7 @@ async def _fill(world: World, engine: AsyncEngine, url: str, endpoints: int, cou
     for number in range(endpoints):
         endpoint_id, secret = ids.new_id(), new_webhook_secret()
         sealed = world.box.seal(secret, tenant_id=tenant, purpose=ENDPOINT_WEBHOOK)
-        endpoint = await WebhookStore(api).add_endpoint(
+        endpoint = await WebhookEndpoints(api).add(
             tenant, endpoint_id, name=f"bench-{number}", url=f"{url}/hook/{number}", event_types=["job.succeeded"],
             enabled=True, secret=sealed, hint=secret_hint(secret),
         )  # fmt: skip

@@ -6,6 +6,7 @@ from types import FrameType
 from typing import Never
 
 from cli.demo.api import Api, DemoFailed
+from cli.demo.caches import caches
 from cli.demo.crowds import embed, kill
 from cli.demo.models import books, fail_over, merge, route
 from cli.demo.receiver import Receiver
@@ -64,6 +65,7 @@ def _play(show: Show, stage: Stage) -> None:
             embed(scenery)
             merge(scenery)
             route(scenery)
+            caches(scenery)
             fail_over(scenery)
             kill(scenery)
             books(scenery)

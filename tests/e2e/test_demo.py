@@ -91,6 +91,11 @@ def test_the_demo_tells_the_whole_story_and_leaves_nothing_behind(temporary: Pat
     assert re.search(
         r"on average [\d.]+ s instead of [\d.]+ s, for [\d.]+ instead of [\d.]+ USD \(made-up prices\)", said
     )
+    assert re.search(r"run now instead of at night: 200 of 200 answers kept after [\d.]+ s", said)
+    assert re.search(r"the first user, prewarmed +hit +[\d.,]+ +0\n", said)
+    assert re.search(r"the first user has the answer after [\d.]+ ms instead of \d+ ms", said)
+    assert "200 identical jobs at once: 1 upstream call by the simulator's own count" in said
+    assert re.search(r"cache.status: 199 coalesced, 1 miss", said)
     assert re.search(r"sim/trio-b answers status 500 +\d+ +\d+ +0 +\d+ +\d+\n", said)
     assert re.search(r"all \d+ jobs succeeded", said)
     assert re.search(r"the \d+ that met sim/trio-b went on elsewhere within the same attempt", said)
@@ -114,7 +119,7 @@ def test_the_demo_names_the_step_that_went_wrong(temporary: Path) -> None:
             client.post(f"/v1/groups/{newest['group_id']}/cancel").raise_for_status()
         said = output.read()
         assert process.wait() == 1
-    assert "error: the demo failed in step 8 (A worker is killed" in said
+    assert "error: the demo failed in step 9 (A worker is killed" in said
     assert "'cancelled': 500" in said
     assert "Traceback" not in said
     assert nothing_left(temporary)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -70,6 +71,26 @@ def test_which_model_tells_what_was_chosen_why_and_what_it_took(folder: Path) ->
     assert lines[1].startswith("  sim/nano: looks simple") and lines[3].startswith("  sim/large: looks reasoning")
     assert [line.split(" ")[0] for line in lines[4:]] == ["sim/nano", "sim/large"]
     assert all(line.endswith(" USD") for line in lines[4:])
+
+
+def test_the_first_visitor_of_a_prewarmed_page_is_served_from_the_cache(folder: Path) -> None:
+    first = run(folder, "recommendations.py")
+    assert first.returncode == 0, first.stderr
+    assert "planned 200, skipped_fresh 0, submitted 200, succeeded 200, failed 0" in first.stdout
+    cards = re.findall(r"^  (\w+) +[\d.]+ ms  boots for (.+)$", first.stdout, re.MULTILINE)
+    assert [status for status, _ in cards] == ["hit", "miss"] and cards[0][1] == "young hikers"
+    again = run(folder, "recommendations.py")
+    assert "planned 200, skipped_fresh 200, submitted 0, succeeded 0, failed 0" in again.stdout, again.stderr
+    assert again.stdout.split(":")[0] == first.stdout.split(":")[0], "a second schedule was made"
+
+
+def test_the_profile_page_answers_at_once_and_fills_in(folder: Path) -> None:
+    done = run(folder, "hybrid_profile.py", "--once")
+    assert done.returncode == 0, done.stderr
+    at_once, later = (json.loads(line.partition(" ms: ")[2]) for line in done.stdout.splitlines())
+    assert (at_once["summary_status"], at_once["summary"]) == ("generating", None)
+    assert later["summary_status"] == "ready" and later["summary"].startswith("[sim] ")
+    assert later["about"] == at_once["about"]
 
 
 def test_the_webhook_receiver_believes_signed_webhooks_only(folder: Path) -> None:
