@@ -47,7 +47,7 @@ _SLICE: Final = 32
 _BREATH_S: Final = 0.01
 # Prewarming gives way in the processors too, not only in the queue: where upstreams are quick, a run at full speed would take all
 # of two cores and double the latency of live jobs. In slices, because workers claim what is there at once.
-_PREWARM_PER_S: Final = 400.0
+_PREWARM_PER_S: Final = 300.0
 # How often a run that waits for its budget to settle is looked at.
 _PACE_S: Final = 0.5
 _ROUND: Final = 20
@@ -214,8 +214,10 @@ class ScheduleClock:
         if run.kind != PREWARM:
             return set()
         keys = {place: key_of(run, request) for place, request in enumerate(requests) if request is not None}
-        fresh = await self._freshness.is_fresh(run.tenant_id, list(keys.values()), plan.fresh_for_s)
-        return {place for place, key in keys.items() if key in fresh}
+        # Two combinations may make one request, where a value is named twice or does not stand in the template.
+        first = {key: place for place, key in reversed(keys.items())}
+        fresh = await self._freshness.is_fresh(run.tenant_id, list(first), plan.fresh_for_s)
+        return {place for place, key in keys.items() if key in fresh or first[key] != place}
 
     async def _ttft_s(self, requests: Sequence[Request]) -> Mapping[str, float] | None:
         """Return what `auto:fast` goes by, if any request asks for it."""
