@@ -14,6 +14,7 @@ from api.schemas.job_request import check
 from api.schemas.schedules import MOST_BYTES, MOST_EXPANDED, keep_warm, learned
 from api.schemas.wording import faults_of
 from policies.auto import is_auto
+from policies.cache_policy import cache_plan
 from policies.catalog import Catalog
 from policies.giving_way import BULK
 from policies.schedules import KEEP_WARM, LEARNED, PREWARM, Matrix, combination, combinations, fill, placeholders
@@ -67,7 +68,10 @@ def _check_job(call: Call, kind: str, template: Mapping[str, Any], values: Mappi
         _check_cache(kind, filled)
         if kind == PREWARM and filled.get("lane") not in (None, BULK):
             raise invalid("/lane", "Prewarm jobs run in the lane prewarm, or in bulk where they may take a day.")
-        new_job(call, check(filled, call.services.catalog))
+        request = check(filled, call.services.catalog)
+        if kind == PREWARM and not cache_plan({}, request.endpoint, filled["body"]).keep:
+            raise invalid("/body", "No answer to this request is kept: it does not say all that its answer depends on.")
+        new_job(call, request)
     except Problem as problem:
         raise _of_template(problem, values) from None
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from api.answers import Answer, json_answer
 from api.auth import ADMIN
-from api.problems import Problem, invalid_fields, invalid_query
+from api.problems import invalid_fields, invalid_query, unavailable
 from api.routing import Call, needs
 from api.schemas.job_request import Metadata, moment
 from api.schemas.wording import faults_of
@@ -18,11 +18,13 @@ from core.announce import REDIS_ERRORS
 from core.cache import About
 from core.render import moment as told
 from core.store.cached import STATS, read_stats
-from core.store.semantic import count_vectors
+from core.store.semantic import count_vectors, forget_tenant
 from policies.costs import as_text
 
 _HOUR: Final = timedelta(hours=1)
 _MOST: Final = timedelta(days=31)
+# Ids and hours begin with Unix time; the period before `to` has to lie within it.
+_EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC) + _MOST
 
 
 class Invalidation(BaseModel):
@@ -34,6 +36,11 @@ class Invalidation(BaseModel):
     model: Annotated[str, Field(min_length=1, max_length=255, description="As the jobs asked for it.")] | None = None
     schedule_id: str | None = None
     metadata: Metadata | None = Field(None, description="Pairs that the job had whose answer was kept.")
+
+    @property
+    def everything(self) -> bool:
+        """Whether no answer of the tenant stays."""
+        return self.endpoint is None and self.model is None and self.schedule_id is None and not self.metadata
 
     def fits(self, about: About) -> bool:
         """Tell whether the answer of such a job goes."""
@@ -71,10 +78,12 @@ def period(call: Call) -> tuple[datetime, datetime]:
     """Return what the query's `from` and `to` say: the day until now unless they are given.
 
     Raises:
-        Problem: 422 for no moments, or too many days.
+        Problem: 422 for no moments, too many days, or days of long ago.
     """
     query = call.query("from", "to")
     last = _moment(query, "to") or datetime.now(UTC)
+    if last < _EARLIEST:
+        raise invalid_query("to", f"Nothing was counted before {_EARLIEST:%Y-%m-%d}.")
     first = _moment(query, "from") or last - timedelta(days=1)
     if first > last:
         raise invalid_query("from", "from is not after to.")
@@ -105,8 +114,10 @@ async def invalidate_cache(call: Call) -> Answer:
         asked.schedule_id = _schedule(asked.schedule_id)
     try:
         gone = await call.services.cache.invalidate(call.key.tenant_id, asked.fits)
+        if asked.everything:
+            await forget_tenant(call.services.engine, call.key.tenant_id)
     except REDIS_ERRORS:
-        raise Problem("unavailable", "The cache cannot be reached, so nothing can be promised of it.") from None
+        raise unavailable("The cache cannot be reached, so nothing can be promised of it.") from None
     return json_answer({"object": "cache_invalidation", "invalidated": gone})
 
 

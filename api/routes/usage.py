@@ -1,6 +1,6 @@
 """GET /v1/usage: what the caller's tenant used and spent, by day, key, model, endpoint or lane."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import Any, Final
 
 from api.answers import Answer, json_answer
@@ -22,7 +22,7 @@ async def get_usage(call: Call) -> Answer:
     """Return what finished jobs used, summed as asked for; days are UTC days of the jobs' ends."""
     query = call.query("from", "to", "group_by", "key_id", "model")
     last = _day(query, "to") or datetime.now(UTC).date()
-    first = _day(query, "from") or last - timedelta(days=_DEFAULT_DAYS - 1)
+    first = _day(query, "from") or date.fromordinal(max(1, last.toordinal() - _DEFAULT_DAYS + 1))
     if first > last:
         raise invalid_query("from", "from is not after to.")
     if (last - first).days >= _MOST_DAYS:

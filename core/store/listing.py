@@ -81,12 +81,12 @@ def _conditions(tenant_id: UUID, wanted: JobFilter) -> list[ColumnElement[bool]]
     if wanted.created_after is not None:
         conditions += [
             jobs.c.created_at > wanted.created_after,
-            jobs.c.id >= ids.floor_of(wanted.created_after - _CLOCKS_DIFFER),
+            jobs.c.id >= _bound(wanted.created_after, -_CLOCKS_DIFFER),
         ]
     if wanted.created_before is not None:
         conditions += [
             jobs.c.created_at < wanted.created_before,
-            jobs.c.id < ids.floor_of(wanted.created_before + _CLOCKS_DIFFER),
+            jobs.c.id < _bound(wanted.created_before, _CLOCKS_DIFFER),
         ]
     if wanted.metadata:
         metadata = cast(jobs.c.metadata, JSONB)
@@ -95,3 +95,10 @@ def _conditions(tenant_id: UUID, wanted: JobFilter) -> list[ColumnElement[bool]]
             literal_column("jobs.metadata <> '{}'::jsonb", Boolean),
         ]
     return conditions
+
+
+def _bound(moment: datetime, margin: timedelta) -> UUID:
+    try:
+        return ids.floor_of(moment + margin)
+    except OverflowError:  # the first or the last minutes that a calendar has
+        return ids.floor_of(moment)

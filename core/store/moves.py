@@ -62,6 +62,9 @@ async def _cancel(
     connection: AsyncConnection, jobs: list[UUID], public_url: str, group: UUID | None = None
 ) -> Cancelled:
     if not jobs:
+        if group is not None:
+            # All jobs so far have ended, but the run of a schedule may be about to make more.
+            await connection.execute(_MARK_CANCELLED, {"id": group})
         return Cancelled()
     placed = set((await connection.execute(statement("lock_places"), {"id": jobs})).scalars())
     locked = (await connection.execute(statement("lock_jobs"), {"id": jobs})).all()

@@ -147,10 +147,11 @@ class ScheduleStore:
             schedule = await self._one(connection, schedule_id, lock=True)
             if schedule is None:
                 return None
-            run = await open_run(connection, schedule, datetime.now(UTC), "manual")
-            if run is None:
-                going = select(_run.id).where(_run.schedule_id == schedule_id, _run.status == "running")
-                raise StillRunning((await connection.execute(going)).scalar_one())
+            going = select(_run.id).where(_run.schedule_id == schedule_id, _run.status == "running")
+            while (run := await open_run(connection, schedule, datetime.now(UTC), "manual")) is None:
+                if (other := (await connection.execute(going)).scalar_one_or_none()) is not None:
+                    raise StillRunning(other)
+                # It has ended between the two looks, and nobody else begins one: the schedule is locked.
             return run
 
     async def runs(self, schedule_id: UUID, *, after: UUID | None, limit: int) -> Sequence[Mapping[Any, Any]] | None:
@@ -174,7 +175,10 @@ class ScheduleStore:
 
     async def _one(self, connection: AsyncConnection, schedule_id: UUID, *, lock: bool = False) -> Schedule | None:
         query = select(*_COLUMNS).where(_schedule.id == schedule_id, _schedule.tenant_id == self._tenant)
-        row = (await connection.execute(query.with_for_update() if lock else query)).mappings().first()
+        if lock:
+            # Not more: whoever ends a run holds its row, and looks whether the schedule is still there (the foreign key).
+            query = query.with_for_update(key_share=True)
+        row = (await connection.execute(query)).mappings().first()
         return None if row is None else Schedule(**row)
 
 

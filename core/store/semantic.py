@@ -8,11 +8,12 @@ from uuid import UUID
 
 import asyncpg
 import orjson
-from sqlalchemy import text
+from sqlalchemy import delete, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.database import see_tenants
 from core.store.statements import fetch, statement
+from core.tables import semantic_shadow
 
 #: What the server says when the table was not made, or was dropped.
 NO_VECTORS: Final = (asyncpg.UndefinedFunctionError, asyncpg.UndefinedTableError)
@@ -24,6 +25,7 @@ _NOT_OFFERED: Final = "the server has no pgvector"
 
 _THERE = text("SELECT to_regclass('semantic_entries') IS NOT NULL")
 _COUNT = text("SELECT count(*) FROM semantic_entries WHERE tenant_id = :tenant")
+_FORGET_ALL = text("DELETE FROM semantic_entries WHERE tenant_id = :tenant")
 _MAKE = text("SELECT make_semantic_entries()")
 
 
@@ -127,6 +129,15 @@ async def forget_vectors(
     async with engine.begin() as connection:
         await see_tenants(connection, [tenant])
         await connection.execute(statement("semantic_forget"), parameters)
+
+
+async def forget_tenant(engine: AsyncEngine, tenant: UUID) -> None:
+    """Delete all questions of a tenant, and what shadow mode recorded of them. Raises what the driver raises."""
+    async with engine.begin() as connection:
+        await see_tenants(connection, [tenant])
+        await connection.execute(delete(semantic_shadow).where(semantic_shadow.c.tenant_id == tenant))
+        if (await connection.execute(_THERE)).scalar_one():
+            await connection.execute(_FORGET_ALL, {"tenant": tenant})
 
 
 async def count_vectors(engine: AsyncEngine, tenant: UUID) -> int | None:

@@ -77,6 +77,9 @@ CACHE_STORES: Final = Counter(
 CACHE_JOBS: Final = Counter(
     "coatcheck_cache_jobs", "Jobs ended by what caches did for them.", ("status",), registry=REGISTRY
 )
+KEEP_WARM_PINGS: Final = Counter(
+    "coatcheck_keep_warm_pings", "Pings of keep_warm schedules by outcome.", ("outcome",), registry=REGISTRY
+)
 CACHE_AWAY: Final = Counter("coatcheck_cache_away", "Times that the cache did not answer in time.", registry=REGISTRY)
 SEMANTIC_LOOKUPS: Final = Counter(
     "coatcheck_semantic_lookups", "Look-ups of near questions by what came of them.", ("result",), registry=REGISTRY

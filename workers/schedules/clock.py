@@ -5,6 +5,7 @@ because Postgres gives each due schedule and each run to one of them.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -48,6 +49,8 @@ _BREATH_S: Final = 0.01
 # Prewarming gives way in the processors too, not only in the queue: where upstreams are quick, a run at full speed would take all
 # of two cores and double the latency of live jobs. In slices, because workers claim what is there at once.
 _PREWARM_PER_S: Final = 300.0
+# After so long a run lets those that are due have their turn: one of ten thousand jobs takes half a minute, and may have company.
+_TURN_S: Final = 1.0
 # How often a run that waits for its budget to settle is looked at.
 _PACE_S: Final = 0.5
 _ROUND: Final = 20
@@ -67,6 +70,7 @@ class ScheduleClock:
         work: told which lanes got work.
         freshness: knows which entries of the cache need no prewarming.
         every_s: longest time between two looks.
+        turn_s: how long a run is worked on while others may wait.
         now: the time in UTC, by which learned runs choose.
     """
 
@@ -79,12 +83,14 @@ class ScheduleClock:
         work: Callable[[str], None],
         freshness: Freshness | None = None,
         every_s: float = _EVERY_S,
+        turn_s: float = _TURN_S,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._engine = engine
         self._catalog = catalog
         self._public_url = public_url
         self._work = work
+        self._turn_s = turn_s
         self._freshness = freshness or NothingIsFresh()
         self._learner = Learner(engine, catalog, self._freshness, public_url, now)
         self._rounds = Rounds(self.once, every_s, soonest_s=_SOONEST_S, failed="schedules_failed")
@@ -102,16 +108,20 @@ class ScheduleClock:
         due_in_s = await next_look_s(self._engine)
         if due_in_s is None or due_in_s > 0:
             return due_in_s
+        await self._fire()
+        while run := await take_run(self._engine):
+            await self.work_on(run)
+            await self._fire()
+        return await next_look_s(self._engine)
+
+    async def _fire(self) -> None:
         while (fired := await fire_due(self._engine, most=_ROUND)).looked_at == _ROUND:
             pass
         if fired.runs or fired.skipped:
             _log.info("schedules_fired", runs=len(fired.runs), skipped=fired.skipped)
-        while run := await take_run(self._engine):
-            await self.work_on(run)
-        return await next_look_s(self._engine)
 
     async def work_on(self, run: Run) -> None:
-        """Take a run as far as it can go now."""
+        """Take a run as far as it can go now, or until its turn is over."""
         try:
             if run.kind == KEEP_WARM:
                 self._pushed(await end_window(self._engine, run.id, self._public_url))
@@ -138,6 +148,7 @@ class ScheduleClock:
 
     async def _expand_plan(self, run: Run, plan: Plan) -> None:
         start, submitted, cancelled = run.next_index, run.submitted, run.cancelled
+        end = time.monotonic() + self._turn_s
         while start < run.planned:
             if cancelled:
                 await self._cancel(run, start)
@@ -159,6 +170,9 @@ class ScheduleClock:
             start, submitted, cancelled = upto, submitted + len(jobs), moved.cancelled
             # Live jobs share this loop and the database: nobody waits for the last slice of ten thousand.
             await asyncio.sleep(_BREATH_S + (len(jobs) / _PREWARM_PER_S if run.kind == PREWARM else 0))
+            if start < run.planned and time.monotonic() >= end:
+                await put_off(self._engine, run.id, 0)
+                return
 
     async def _allowance(self, run: Run, plan: Plan, start: int, submitted: int) -> Allowance:
         budget = plan.budget

@@ -15,11 +15,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.store.failures import DATABASE_ERRORS
 from core.store.schedule_runs import Window, count_pings, warm_windows
+from core.telemetry.metrics import KEEP_WARM_PINGS
 from policies.catalog import Catalog
 from workers.providers.protocol import WarmReport
 
 _log = structlog.get_logger(__name__)
 _LOOK_S: Final = 5.0
+_REFUSED: Final = (401, 403)
+_ILL: Final = 500
 
 
 class WarmthKeeper:
@@ -60,8 +63,10 @@ class WarmthKeeper:
         wanted = self._due(windows)
         names = list(dict.fromkeys(name for due in wanted.values() for name in due))
         reports = dict(zip(names, await asyncio.gather(*(self._warm(name) for name in names)), strict=True))
+        for report in reports.values():
+            KEEP_WARM_PINGS.labels("failed" if _failed(report) else "succeeded").inc()
         for run_id, due in wanted.items():
-            failed = sum(reports[name].error is not None for name in due)
+            failed = sum(_failed(reports[name]) for name in due)
             await count_pings(self._engine, run_id, len(due), failed)
         return len(names)
 
@@ -87,3 +92,9 @@ class WarmthKeeper:
         known = {deployment.name for deployment in catalog.deployments}
         served = [each.name for model in template["models"] for each in catalog.deployments_for(catalog.resolve(model))]
         return [name for name in dict.fromkeys((*template["deployments"], *served)) if name in known]
+
+
+def _failed(report: WarmReport) -> bool:
+    """Whether live calls would fare badly there too: nobody answers, the key is refused, or the server is ill."""
+    status = report.status
+    return report.error is not None or (status is not None and (status in _REFUSED or status >= _ILL))

@@ -22,7 +22,7 @@ CREATE TABLE semantic_shadow (
 -----
 CREATE INDEX semantic_shadow_tenant_id_id_idx ON semantic_shadow (tenant_id, id)
 -----
-GRANT SELECT ON semantic_shadow TO coatcheck_api
+GRANT SELECT, DELETE ON semantic_shadow TO coatcheck_api
 -----
 GRANT SELECT, INSERT, DELETE ON semantic_shadow TO coatcheck_worker
 -----

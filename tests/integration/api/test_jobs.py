@@ -230,6 +230,12 @@ async def test_filters_pick_what_they_name(caller: Caller, store: Store) -> None
     assert len((await caller.get("/v1/jobs", endpoint="/v1/chat/completions"))["data"]) == 2
 
 
+async def test_the_ends_of_the_calendar_are_moments_like_others(caller: Caller) -> None:
+    job = await caller.submit()
+    found = await caller.get("/v1/jobs", created_after="0001-01-01T00:00:00Z", created_before="9999-12-31T23:59:59Z")
+    assert [entry["id"] for entry in found["data"]] == [job["id"]]
+
+
 async def test_a_large_result_is_left_out_of_pages_only(caller: Caller, store: Store) -> None:
     job = await caller.submit()
     process = await store.process()

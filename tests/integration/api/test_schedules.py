@@ -273,6 +273,7 @@ async def test_a_learned_run_tells_what_it_chose(admin: Caller, tick: Callable[[
 
 
 BODY = TEMPLATE["body"]
+CONVERSATION = {"model": "sim/chat", "input": "{{segment}} {{category}}", "conversation": "conv_1"}
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"cron": "0 25 * * *"}, "/cron"),
     ({"cron": "@daily"}, "/cron"),
@@ -293,6 +294,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"template": {**TEMPLATE, "lane": "interactive"}}, "/template/lane"),
     ({"template": {**TEMPLATE, "cache": {"mode": "only"}}}, "/template/cache/mode"),
     ({"template": {**TEMPLATE, "cache": {"mode": "off"}}}, "/template/cache/mode"),
+    ({"template": {**TEMPLATE, "endpoint": "/v1/responses", "body": CONVERSATION}}, "/template/body"),
     ({"template": {**TEMPLATE, "body": {**BODY, "model": "nobody/knows"}}}, "/template/body/model"),
     ({"template": {**TEMPLATE, "body": {**BODY, "model": "auto:nothing"}}}, "/template/body/model"),
     ({"template": {**TEMPLATE, "body": {**BODY, "user": "{{nobody}}"}}}, "/template/body/user"),

@@ -69,6 +69,7 @@ async def test_without_days_the_last_thirty_are_told(caller: Caller) -> None:
     assert told["to"] == datetime.now(UTC).date().isoformat()
     assert (datetime.fromisoformat(told["to"]) - datetime.fromisoformat(told["from"])).days == 29
     assert told["data"] == [] and told["total"] is None
+    assert (await caller.get("/v1/usage", to="0001-01-05"))["from"] == "0001-01-01"
 
 
 @pytest.mark.parametrize(

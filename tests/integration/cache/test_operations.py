@@ -155,6 +155,16 @@ async def test_another_tenants_answers_stay(api: Api, admin: Caller, cache: Cach
     assert (await admin.get("/v1/cache/stats"))["entries"] == 1
 
 
+async def test_invalidation_promises_nothing_while_redis_is_away(settings: Settings, owner: AsyncEngine) -> None:
+    nowhere = settings.model_copy(update={"redis_url": "redis://127.0.0.1:9/0"})
+    async with running_api(nowhere, owner) as api:
+        admin = await api.caller("acme", "admin")
+        answer = await admin.http.post("/v1/cache/invalidate", json={})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable")
+        assert answer.headers["retry-after"] == "1"
+        assert (await admin.get("/v1/cache/stats"))["entries"] is None
+
+
 async def test_caches_are_for_admins(api: Api) -> None:
     caller = await api.caller()
     await caller.get("/v1/cache/stats", 403)
@@ -168,10 +178,17 @@ async def test_caches_are_for_admins(api: Api) -> None:
         {"from": "2026-01-01T00:00:00Z"},
         {"to": "2020-01-01T00:00:00Z", "from": "2021-01-01T00:00:00Z"},
         {"hour": "1"},
+        {"to": "0001-01-01T00:00:00Z"},
+        {"to": "0001-01-01T00:00:00Z", "from": "0001-01-01T00:00:00Z"},
     ],
 )
-async def test_impossible_spans_are_refused(admin: Caller, query: dict[str, str]) -> None:
-    await admin.get("/v1/cache/stats", 422, **query)
+@pytest.mark.parametrize("path", ["stats", "shadow"])
+async def test_impossible_spans_are_refused(admin: Caller, path: str, query: dict[str, str]) -> None:
+    await admin.get(f"/v1/cache/{path}", 422, **query)
+
+
+async def test_the_last_day_of_the_calendar_has_stats_too(admin: Caller) -> None:
+    await admin.get("/v1/cache/stats", 200, to="9999-12-31T23:59:59Z")
 
 
 @pytest.mark.parametrize("asked", [{"modell": "x"}, {"metadata": {"$a": "x"}}, {"endpoint": 5}])

@@ -50,6 +50,22 @@ async def test_shadow_serves_nothing_and_tells_what_it_would_have_served(
     assert simulator.stats()["requests"] == 3
 
 
+async def test_to_let_everything_go_is_to_forget_the_questions_too(
+    store: Store, engine_settings: Settings, start_engine: StartEngine, simulator: RunningSimulator
+) -> None:
+    counts = "SELECT (SELECT count(*) FROM semantic_entries), (SELECT count(*) FROM semantic_shadow)"
+    async with world(store, engine_settings, start_engine, SHADOW) as api:
+        acme = await api.caller("acme", "jobs:write", "jobs:read", "admin")
+        globex = await api.caller("globex", "jobs:write", "jobs:read", "admin")
+        for caller in (acme, globex):
+            await ask(caller, QUESTION, cache={})
+            await ask(caller, SAME, cache={})
+        await recorded(store, 2)
+        assert [tuple(row) for row in await store.rows(counts)] == [(4, 2)]
+        await acme.post("/v1/cache/invalidate", json={})
+        assert [tuple(row) for row in await store.rows(counts)] == [(2, 1)]
+
+
 async def test_equal_answers_agree(
     store: Store, engine_settings: Settings, start_engine: StartEngine, simulator: RunningSimulator
 ) -> None:

@@ -19,10 +19,11 @@ class Upstreams:
         self.pinged: list[str] = []
         self.down: set[str] = set()
         self.now = 1000.0
+        self.status = 200
 
     async def warm(self, name: str) -> WarmReport:
         self.pinged.append(name)
-        return WarmReport(error="connection refused") if name in self.down else WarmReport(opened=1)
+        return WarmReport(error="connection refused") if name in self.down else WarmReport(opened=1, status=self.status)
 
 
 @pytest.fixture
@@ -85,3 +86,15 @@ async def test_a_window_of_a_paused_schedule_is_left_alone(
     await open_window(schedules, clock, "sim/fast")
     await schedules.store.sql("UPDATE schedules SET paused = true, next_run_at = NULL")
     assert await keeper.once() == 0
+
+
+@pytest.mark.parametrize(("status", "failed"), [(200, 0), (404, 0), (401, 1), (403, 1), (500, 1), (503, 1)])
+async def test_a_ping_whose_key_is_refused_or_whose_server_is_ill_has_failed(
+    schedules: Schedules, clock: Callable[..., ScheduleClock], keeper: WarmthKeeper, upstreams: Upstreams, status: int,
+    failed: int,
+) -> None:  # fmt: skip
+    upstreams.status = status
+    await open_window(schedules, clock, "sim/fast")
+    await keeper.once()
+    [run] = await schedules.store.rows("SELECT * FROM schedule_runs")
+    assert (run.submitted, run.succeeded, run.failed) == (1, 1 - failed, failed)
