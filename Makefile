@@ -12,7 +12,7 @@ READY := .venv/.ready
 # An absolute path, because processes that the tests start in other folders write their measurements there too.
 COVERAGE := COVERAGE_FILE="$(CURDIR)/.coverage-data/coverage"
 
-.PHONY: help demo up down test check bench lock format static compose migrations clean FORCE
+.PHONY: help demo up down test check soak bench lock format static compose migrations clean FORCE
 
 help: ## Show this list
 	@printf 'Coatcheck: a durable task queue for AI jobs\n\n'
@@ -36,6 +36,9 @@ test: static ## Run every check and every test, and show the branch coverage
 	exit $$status
 
 check: static compose migrations ## Lint, types, import rules, compose file, migrations
+
+soak: $(READY) ## Random faults under load, then every promise is checked (ARGS="--seconds 600 --seed 3")
+	@exec $(BIN)/python -m tests.soak $(ARGS)
 
 bench: $(READY) ## Measure against plain Celery, results as a table and JSON
 	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m bench $(ARGS)

@@ -13,14 +13,16 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Iterable
 from contextlib import suppress
+from functools import cache
 from typing import Any, Final
 from uuid import UUID
 
 import orjson
 import structlog
-from redis.asyncio import BlockingConnectionPool, Redis, UnixDomainSocketConnection
+from redis.asyncio import BlockingConnectionPool, Connection, Redis, UnixDomainSocketConnection
 from redis.asyncio.client import PubSub
 from redis.asyncio.connection import parse_url
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 MOVED: Final = b"coatcheck:moved"
@@ -42,7 +44,8 @@ _log = structlog.get_logger(__name__)
 def open_redis(url: str, timeout_s: float) -> "Redis":
     """Return a client with bounded waits: no answer of Redis may hold anybody for longer than ``timeout_s`` seconds."""
     options: dict[str, Any] = dict(parse_url(url))
-    if options.get("connection_class") is not UnixDomainSocketConnection:
+    connection_class = options.pop("connection_class", Connection)
+    if connection_class is not UnixDomainSocketConnection:
         options["socket_keepalive"] = True
     # A pool that waits instead of failing: a burst of requests is not an outage.
     pool = BlockingConnectionPool(
@@ -51,9 +54,29 @@ def open_redis(url: str, timeout_s: float) -> "Redis":
         socket_timeout=timeout_s,
         socket_connect_timeout=timeout_s,
         health_check_interval=10,
+        connection_class=_noticing(connection_class),
         **options,
     )
     return Redis.from_pool(pool)  # which closes the pool with the client
+
+
+class _Noticing:
+    """A connection that was lost a moment ago says that it was lost.
+
+    redis-py passes on what it meets: of uvloop a RuntimeError where the other side cut it, an AttributeError where a task beside
+    this one noticed first and closed it. Either would end whoever is prepared for ``REDIS_ERRORS``.
+    """
+
+    async def send_packed_command(self, *args: Any, **kwargs: Any) -> None:
+        try:
+            await super().send_packed_command(*args, **kwargs)  # type: ignore[misc]
+        except (RuntimeError, AttributeError) as error:
+            raise RedisConnectionError(f"lost before it was written to: {error}") from error
+
+
+@cache
+def _noticing(connection_class: type) -> type:
+    return type(connection_class.__name__, (_Noticing, connection_class), {})
 
 
 async def heard(pubsub: PubSub, silence_s: float = SILENCE_S) -> AsyncIterator[tuple[bytes, bytes]]:

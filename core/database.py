@@ -19,6 +19,10 @@ _DIRECT: WeakKeyDictionary[Engine, DirectPool] = WeakKeyDictionary()
 
 _SCOPE = text("SELECT set_config('app.tenants', :tenants, true)")
 
+# A process whose connection went silent in the middle of a transaction keeps rows locked that others need for their work, the
+# sweep for instance; they wait for no longer than this. No transaction of ours waits for anything but Postgres.
+_IDLE_IN_TRANSACTION = "10s"
+
 # The queue's statements join a handful of ids with big tables. A planner that knows neither the length of an array nor how
 # fast these tables change picks a hash over a million rows now and then, so the alternatives to the index are priced out,
 # and plans are made once instead of once per partition and call.
@@ -45,7 +49,7 @@ def connect(settings: Settings, role: Role | None, *, pool_size: int, name: str)
         "application_name": name,
         "statement_timeout": str(int(settings.statement_timeout_s * 1000)),
         "lock_timeout": "5s",
-        "idle_in_transaction_session_timeout": "60s",
+        "idle_in_transaction_session_timeout": _IDLE_IN_TRANSACTION,
         "timezone": "UTC",
     }
     if role is not None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from celery import Celery, bootsteps
 from celery.schedules import crontab
 from celery.signals import setup_logging, worker_shutting_down
+from kombu.transport.virtual import Channel
 
 from core.dispatch import CLAIM_TASK, broker_settings
 from core.settings import LANES, Settings, WebhookSettings, WorkerSettings
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 _MAINTENANCE_S = 300.0
 _SCHEDULES = "schedules"
 _SCHEDULES_S = 30.0
+
+# A doorbell that was not acknowledged need not come back: the sweep sees what it rang for. Kombu's way of bringing it back ends
+# the worker where the connection to Redis broke off just then.
+Channel.do_restore = False
 
 app = Celery("coatcheck", set_as_current=True)
 app.conf.update(

@@ -269,8 +269,16 @@ async def _in_time(exchange: Awaitable[T], seconds: float) -> T:
             if time.monotonic() - began < _GLANCE_S + _LATE_S:
                 left -= _GLANCE_S
     finally:
-        task.cancel()
+        if task.cancel():
+            # A connection that breaks just then makes it end with an error, which nobody waits for any more.
+            task.add_done_callback(_forgive)
     raise TimeoutError
+
+
+def _forgive(task: "asyncio.Future[Any]") -> None:
+    """Look at how a task ended, or asyncio would complain that nobody did."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _entries(tenant: UUID) -> bytes:

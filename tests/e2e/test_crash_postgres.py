@@ -211,6 +211,28 @@ async def test_an_api_killed_at_its_commit_leaves_one_job_per_key(
     assert simulator.stats()["requests"] == 1
 
 
+async def test_a_machine_that_is_lost_in_the_middle_of_a_commit_holds_its_rows_for_seconds_only(
+    own_postgres: Databases, database_url: str, store: Store, stage: Stage, simulator: RunningSimulator
+) -> None:
+    """Nobody closes its connection: Postgres waits for a commit that will never come, and others wait for the locks."""
+    with Proxy(socket_of(own_postgres.server)) as proxy:
+        behind = stage.settings.model_copy(update={"database_url": through(proxy, database_url)})
+        lost = await stage.worker(behind)
+        # The end of a job with a concurrency key is a transaction of several statements.
+        catch = proxy.catch(b"COMMIT", forward=False, after=b"INSERT INTO attempts")
+        await store.add(await store.tenant(), concurrency_key="one", concurrency_limit=1)
+        await asyncio.to_thread(catch.wait)
+        proxy.set("stall-existing")
+        lost.kill()
+        await stage.worker()
+
+        async def done() -> bool:
+            return await store.statuses() == {"succeeded": 1}
+
+        await eventually(done)
+    assert simulator.stats()["requests"] == 2
+
+
 async def test_an_api_without_a_broker_accepts_as_ever(
     store: Store, stage: Stage, stage_settings: Settings, api_key: str, clients: list[httpx.AsyncClient]
 ) -> None:

@@ -202,6 +202,31 @@ async def test_a_half_open_broker_connection_delays_no_job_and_is_replaced(
         await consumed(broker, ring)
 
 
+async def test_a_broker_that_breaks_off_before_a_doorbell_is_acknowledged_ends_no_worker(
+    store: Store, stage: Stage, stage_settings: Settings, ring: Doorbell, broker: "Redis", own_redis: EmbeddedRedis
+) -> None:
+    with Proxy(str(own_redis.socket)) as proxy:
+        behind = stage_settings.model_copy(update={"broker_url": f"redis://127.0.0.1:{proxy.port}/1"})
+        worker = await stage.worker(behind, say="ready.")
+        await consumed(broker, ring)
+        catch = proxy.catch(b"ZREM", forward=False)
+        ring.ring("default")
+        await asyncio.to_thread(catch.wait)
+        proxy.release(catch, "cut")
+        await worker.says("Couldn't ack")
+
+        async def waits_for_more() -> bool:
+            return bool(broker.info("clients")["blocked_clients"])
+
+        await eventually(waits_for_more)
+        proxy.set("reset")
+        await worker.says("Cannot connect to")
+        proxy.set("pass")
+        await consumed(broker, ring)
+        assert worker.alive
+        await reach(store, await store.add(await store.tenant()))
+
+
 async def test_a_running_job_leaves_nothing_in_the_broker_that_could_be_delivered_again(
     store: Store, stage: Stage, simulator: RunningSimulator, ring: Doorbell, broker: "Redis"
 ) -> None:

@@ -137,33 +137,39 @@ class Api(Running):
 class Stage:
     """Starts processes that share one set of servers, and ends them all."""
 
-    def __init__(self, settings: Settings, folder: Path) -> None:
+    def __init__(self, settings: Settings, folder: Path, environment: Mapping[str, str] | None = None) -> None:
         self.settings = settings
         self._folder = folder
+        self._environment = environment or {}
         self._started: list[Running] = []
 
     async def worker(self, settings: Settings | None = None, *, say: str = "engine_started", **changes: str) -> Running:
         """A worker that has begun to claim; `say` is what its log has to say before. Changes name settings: `grace_s="0"`."""
-        environment = environment_of(
-            settings or self.settings, **{f"COATCHECK_WORKER_{name.upper()}": value for name, value in changes.items()}
-        )
-        worker = self._keep(lambda log: Running("workers", environment=environment, log=log), "worker")
+        worker = self.start_worker(settings, **changes)
         await worker.says(say)
         return worker
 
+    def start_worker(self, settings: Settings | None = None, **changes: str) -> Running:
+        """The same without waiting for anything."""
+        environment = self._environment_of(settings, "WORKER", changes)
+        return self._keep(lambda log: Running("workers", environment=environment, log=log), "worker")
+
     async def api(self, settings: Settings | None = None, **changes: str) -> Api:
         """An API process that answers."""
-        environment = environment_of(
-            settings or self.settings, **{f"COATCHECK_API_{name.upper()}": value for name, value in changes.items()}
-        )
+        api = self.start_api(settings, **changes)
+        await api.ready()
+        return api
+
+    def start_api(self, settings: Settings | None = None, **changes: str) -> Api:
+        """The same without waiting for anything."""
+        environment = self._environment_of(settings, "API", changes)
         api = self._keep(lambda log: Api(environment, log), "api")
         assert isinstance(api, Api)
-        await api.ready()
         return api
 
     def beat(self, schedule: Path) -> Running:
         """A beat with a schedule file of its own."""
-        environment = environment_of(self.settings, COATCHECK_BEAT_SCHEDULE=str(schedule))
+        environment = environment_of(self.settings, COATCHECK_BEAT_SCHEDULE=str(schedule), **self._environment)
         return self._keep(lambda log: Running("workers.beat", environment=environment, log=log), "beat")
 
     def close(self) -> None:
@@ -178,6 +184,10 @@ class Stage:
                     process.stop(8)
                 except subprocess.TimeoutExpired:
                     process.kill()
+
+    def _environment_of(self, settings: Settings | None, prefix: str, changes: Mapping[str, str]) -> dict[str, str]:
+        named = {f"COATCHECK_{prefix}_{name.upper()}": value for name, value in changes.items()}
+        return environment_of(settings or self.settings, **{**self._environment, **named})
 
     def _keep(self, start: Callable[[Path], Running], name: str) -> Running:
         process = start(self._folder / f"{name}-{len(self._started)}.log")

@@ -17,6 +17,7 @@ import struct
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
@@ -38,7 +39,7 @@ class Link:
         """End both sides at once."""
         for writer in (self.client, self.server):
             raw = writer.get_extra_info("socket")
-            if raw is not None and raw.family == socket.AF_INET:
+            if raw is not None and raw.fileno() >= 0 and raw.family == socket.AF_INET:
                 raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             writer.transport.abort()
 
@@ -169,7 +170,9 @@ class Proxy:
             asyncio.create_task(self._pump(link, server_reader, writer, self._on_answer)),
         ]
         try:
-            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+            # Cancelled when the proxy ends; asyncio's server would report that as an error.
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for pump in pumps:
                 pump.cancel()
