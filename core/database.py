@@ -22,6 +22,10 @@ _SCOPE = text("SELECT set_config('app.tenants', :tenants, true)")
 # A process whose connection went silent in the middle of a transaction keeps rows locked that others need for their work, the
 # sweep for instance; they wait for no longer than this. No transaction of ours waits for anything but Postgres.
 _IDLE_IN_TRANSACTION = "10s"
+# Somebody waits for what the API asks: a connection that went silent must not hold an answer for longer, in seconds.
+_API_S = 10.0
+# A server that gives a statement up says so before the client gives the server up.
+_GRACE_S = 5.0
 
 # The queue's statements join a handful of ids with big tables. A planner that knows neither the length of an array nor how
 # fast these tables change picks a hash over a million rows now and then, so the alternatives to the index are priced out,
@@ -45,9 +49,10 @@ def connect(settings: Settings, role: Role | None, *, pool_size: int, name: str)
         pool_size: most connections at once, half of them for single statements; 0 or 1 opens one per use.
         name: what ``pg_stat_activity`` shows.
     """
+    statement_s = min(settings.statement_timeout_s, _API_S) if role == "coatcheck_api" else settings.statement_timeout_s
     server_settings = {
         "application_name": name,
-        "statement_timeout": str(int(settings.statement_timeout_s * 1000)),
+        "statement_timeout": str(int(statement_s * 1000)),
         "lock_timeout": "5s",
         "idle_in_transaction_session_timeout": _IDLE_IN_TRANSACTION,
         "timezone": "UTC",
@@ -57,7 +62,7 @@ def connect(settings: Settings, role: Role | None, *, pool_size: int, name: str)
     connect_args = {
         "server_settings": server_settings,
         "timeout": settings.database_connect_timeout_s,
-        "command_timeout": settings.statement_timeout_s + 5,
+        "command_timeout": statement_s + _GRACE_S,
     }
     pool: dict[str, Any] = {"poolclass": NullPool}
     if pool_size > 1:

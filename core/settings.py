@@ -52,7 +52,9 @@ class Settings(BaseSettings):
     database_connect_timeout_s: float = Field(
         5.0, gt=0, description="Longest wait for a database connection, in seconds."
     )
-    statement_timeout_s: float = Field(30.0, gt=0, description="Longest single database statement, in seconds.")
+    statement_timeout_s: float = Field(
+        30.0, gt=0, description="Longest single database statement, in seconds; the API waits 10 at most."
+    )
     broker_publish_timeout_s: float = Field(1.0, gt=0, description="Longest a doorbell may take before it is given up.")
     broker_socket_timeout_s: float = Field(5.0, gt=0, description="Longest silence on a broker connection, in seconds.")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
