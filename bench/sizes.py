@@ -31,7 +31,7 @@ class Sizes:
     prewarm_side: int = 100
     prewarm_samples: int = 1_100
     zipf_requests: int = 8_000
-    zipf_s: float = 30.0
+    zipf_s: float = 60.0
 
 
 def quick() -> Sizes:

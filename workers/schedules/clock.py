@@ -48,7 +48,7 @@ _SLICE: Final = 32
 _BREATH_S: Final = 0.01
 # Prewarming gives way in the processors too, not only in the queue: where upstreams are quick, a run at full speed would take all
 # of two cores and double the latency of live jobs. In slices, because workers claim what is there at once.
-_PREWARM_PER_S: Final = 300.0
+_PREWARM_PER_S: Final = 200.0
 # After so long a run lets those that are due have their turn: one of ten thousand jobs takes half a minute, and may have company.
 _TURN_S: Final = 1.0
 # How often a run that waits for its budget to settle is looked at.

@@ -49,8 +49,8 @@ def test_modes_look_and_keep_as_the_page_says(mode: str) -> None:
 def test_numbers_of_the_page_are_those_of_the_code() -> None:
     settings = CacheSettings()
     assert (settings.ttl_s, settings.tenant_bytes, settings.entry_bytes) == (86_400, 64 * 2**20, 4 * 2**20)
-    assert settings.wait_s == 0.05 and _PREWARM_PER_S == 300
-    for told in ("else a day", "weigh 64 MB", "over 4 MB", "50 ms", "at most 300 jobs a second"):
+    assert settings.wait_s == 0.05 and _PREWARM_PER_S == 200
+    for told in ("else a day", "weigh 64 MB", "over 4 MB", "50 ms", "at most 200 jobs a second"):
         assert told in " ".join(PAGE.split())
 
 
