@@ -18,8 +18,8 @@ def measure(world: World) -> list[Figure]:
 
     Slots set a bound. With s of them and calls of 0.2 s, no more than s / (0.99 x 0.2 + 0.01 x 20) jobs/s can end, half of what
     they allow without stragglers. A worker that comes close to that without them can keep no 60 % of its own rate, however well
-    it does; so the goal is set on the rate that is asked of it without stragglers, and the shares of its own rate and of the bound
-    are shown beside it.
+    it does; so the goal is set on the rate that is asked of it without stragglers; the shares of its own rate and of the bound
+    stand beside it.
     """
     slow_s, steady_s = world.sizes.straggler_s, world.sizes.straggler_steady_s
     figures = []
