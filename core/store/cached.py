@@ -174,7 +174,11 @@ async def _tell(connection: AsyncConnection, followers: Sequence[Row[Any]]) -> d
     return told
 
 
-def _saved(leader: Mapping[Any, Any]) -> dict[str, Any]:
+def _saved(leader: Mapping[Any, Any]) -> Mapping[str, Any]:
+    spared: Mapping[str, Any] | None = orjson.loads(leader["cache"] or "{}").get("saved")
+    if spared is not None:
+        # It was answered from the cache itself, at no cost: its followers are spared what it was spared.
+        return spared
     usage = orjson.loads(leader["usage"] or "{}")
     timing = orjson.loads(leader["timing"] or "{}")
     cost = leader["cost_usd"]

@@ -1,5 +1,6 @@
 """Identical jobs in flight: one call, and everybody's end in its commit."""
 
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -76,6 +77,31 @@ async def test_a_follower_tells_what_it_was_spared(store: Store) -> None:
         "SELECT sum(jobs) AS jobs, sum(output_tokens) AS o, sum(saved_tokens) AS s FROM usage_days"
     )
     assert (used.jobs, used.o, used.s) == (2, 4, 9)
+
+
+async def test_followers_of_a_job_that_was_a_hit_itself_are_spared_what_it_was(store: Store) -> None:
+    tenant = await store.tenant()
+    first, second = await store.accept(asking(tenant), asking(tenant))
+    process = await store.process()
+    [leader] = await process.claim()
+    saved = {"tokens": 9, "usd": "0.00000006", "ms": 120.0}
+    hit = orjson.dumps({"status": "hit", "similarity": None, "age_s": 1.0, "saved": saved}).decode()
+    finish = Finish(
+        leader.id,
+        leader.lease_no,
+        "succeeded",
+        leader.event_seq,
+        result=ANSWER,
+        usage=USAGE,
+        cache=hit,
+        cost_usd=Decimal(0),
+    )
+    await process.commit([finish])
+
+    follower = await store.job(second if leader.id == first else first)
+    assert orjson.loads(follower.cache)["saved"] == saved
+    [hour] = await store.rows("SELECT sum(saved_usd) AS usd, sum(unpriced) AS unpriced FROM cache_hours")
+    assert (hour.usd, hour.unpriced) == (Decimal("0.00000012"), 0)
 
 
 async def test_a_follower_that_streams_is_told_the_answer_as_deltas(store: Store) -> None:
