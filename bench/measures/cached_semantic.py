@@ -179,9 +179,11 @@ async def _fill(engine: AsyncEngine, filling: Sequence[str]) -> None:
     async with engine.connect() as connection:
         index = (await connection.execute(text(_INDEX))).scalar_one()
         [(tenant, partition, embedder)] = (await connection.execute(_PARTITIONS)).all()
+    # Between transactions: it takes longer than one of them may stand idle.
+    rows = io.BytesIO(b"".join(_copied(tenant, partition, embedder, filling)))
+    async with engine.connect() as connection:
         await connection.execute(text("DROP INDEX semantic_entries_vector_idx"))
         driver: Any = (await connection.get_raw_connection()).driver_connection
-        rows = io.BytesIO(b"".join(_copied(tenant, partition, embedder, filling)))
         await driver.copy_to_table("semantic_entries", source=rows, columns=_COLUMNS, format="binary")
         for setting in ("statement_timeout = 0", "maintenance_work_mem = '512MB'"):
             await connection.execute(text(f"SET LOCAL {setting}"))
