@@ -15,6 +15,7 @@ from uuid import UUID
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from core.announce import end_tasks
 from core.cache.embedders import Embedder
 from core.cache.entries import Entry
 from core.cache.planning import Planned
@@ -159,10 +160,7 @@ class Semantic:
 
     async def close(self) -> None:
         """End what goes on in the background."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks(list(self._tasks))
 
     async def _write(self) -> None:
         try:

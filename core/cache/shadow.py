@@ -12,6 +12,7 @@ from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core import ids
+from core.announce import end_tasks
 from core.cache.embedders import Embedder, vector_of
 from core.cache.entries import Entry
 from core.cache.planning import Planned
@@ -76,10 +77,7 @@ class Shadow:
 
     async def close(self) -> None:
         """End what goes on in the background."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks(list(self._tasks))
 
     async def _record(self, answered: Answered, found: Planned, embedder: Embedder) -> None:
         try:

@@ -38,13 +38,6 @@ def key(number: int) -> bytes:
 
 
 @pytest.fixture
-async def client(redis: EmbeddedRedis) -> AsyncIterator["Redis"]:
-    client = open_redis(redis.url, 2.0)
-    yield client
-    await client.aclose()
-
-
-@pytest.fixture
 async def make(client: "Redis") -> AsyncIterator[Callable[..., Cache]]:
     made: list[Cache] = []
 

@@ -8,8 +8,7 @@ import orjson
 import pytest
 from redis.asyncio import Redis
 
-from cli.stack.redis import EmbeddedRedis
-from core.announce import Announcer, open_redis
+from core.announce import Announcer
 from core.cache import Cache, plan_job
 from core.settings import CacheSettings
 from core.store.work import Finish, commit_outcomes
@@ -23,13 +22,6 @@ ANSWER = (
 )
 CUT = ANSWER.replace("stop", "content_filter")
 USAGE = '{"input_tokens":5,"output_tokens":4,"total_tokens":9}'
-
-
-@pytest.fixture
-async def client(redis: EmbeddedRedis) -> AsyncIterator["Redis"]:
-    client = open_redis(redis.url, 2.0)
-    yield client
-    await client.aclose()
 
 
 @pytest.fixture
