@@ -16,6 +16,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
+from core.announce import end_tasks
 from core.cache.encodings import as_asked
 from core.cache.entries import About, Damaged, Entry
 from core.settings import CacheSettings
@@ -188,10 +189,7 @@ class Cache:
 
     async def close(self) -> None:
         """End what goes on in the background."""
-        tasks = [*self._asking, *([self._touching] if self._touching is not None else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks([*self._asking, *([self._touching] if self._touching is not None else [])])
 
     async def _look(self, name: bytes) -> bytes | None:
         answer: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
