@@ -119,9 +119,12 @@ class _Stream:
         while not self._gone:
             piece, ended = b"", False
             if look:
+                sent = self._seen
                 try:
                     piece, ended = await self._stored()
                 except DATABASE_ERRORS as error:
+                    # Whatever was read before it failed has not been sent.
+                    self._seen = sent
                     log.info("stream_waits_for_store", error=type(error).__name__)
                     await asyncio.sleep(_STORE_AWAY_S)
                     continue

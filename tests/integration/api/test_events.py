@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from core.store.work import DeltaChunk, Finish, store_deltas
 from tests.support.api import Api, Caller, running_api
 from tests.support.raw_http import until
 from tests.support.store import RESULT, Process, Store
+from tests.support.waiting import eventually
 
 
 @dataclass(frozen=True)
@@ -160,6 +162,43 @@ async def test_the_stream_goes_on_after_a_retry_and_keeps_the_earlier_end(caller
     assert whole[2].data["status"] == "failed"
     assert whole[2].data["error"]["code"] == "upstream_error"
     assert await follow(caller, job, whole[2].number) == whole[3:]
+
+
+@asynccontextmanager
+async def locked(owner: AsyncEngine, table: str) -> AsyncIterator[None]:
+    """Keep everybody out of a table."""
+    async with owner.connect() as connection:
+        await connection.exec_driver_sql(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+        yield
+        await connection.rollback()
+
+
+async def somebody_waits_for(store: Store, table: str) -> list[int]:
+    """Wait until a session waits for the table; the sessions' numbers."""
+    found: list[int] = []
+
+    async def look() -> bool:
+        query = "SELECT pid FROM pg_locks WHERE NOT granted AND relation = CAST(:table AS regclass)"
+        found.extend(row.pid for row in await store.rows(query, table=table))
+        return bool(found)
+
+    await eventually(look)
+    return found
+
+
+async def test_a_store_that_fails_halfway_through_a_look_takes_no_events_along(
+    caller: Caller, store: Store, owner: AsyncEngine
+) -> None:
+    job = await streamed_job(caller, store)
+    async with AsyncExitStack() as jobs_locked:
+        async with locked(owner, "job_events"):
+            reader = asyncio.create_task(follow(caller, job))
+            await somebody_waits_for(store, "job_events")
+            await jobs_locked.enter_async_context(locked(owner, "jobs"))
+        # The events have been read; the end of them wants to show the job.
+        for session in await somebody_waits_for(store, "jobs"):
+            await store.sql("SELECT pg_terminate_backend(:session)", session=session)
+    assert [event.number for event in await reader] == list(range(1, 9))
 
 
 async def test_a_cancelled_job_ends_its_stream(caller: Caller) -> None:
