@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from celery import Celery, bootsteps
 from celery.schedules import crontab
 from celery.signals import setup_logging, worker_shutting_down
+from celery.worker.request import Request
 from kombu.transport.virtual import Channel
 
 from core.dispatch import CLAIM_TASK, broker_settings
@@ -91,11 +92,22 @@ class EngineStep(bootsteps.StartStopStep):  # type: ignore[misc]
     terminate = stop
 
 
+class Ring(Request):  # type: ignore[misc]
+    """A doorbell that was taken from the broker.
+
+    It may wait for a thread until the connection that it came in on has broken off and been replaced. There is nobody to
+    acknowledge it to then, which kombu notices by the attribute that its closed channel has lost.
+    """
+
+    def __init__(self, *args: Any, connection_errors: tuple[type[Exception], ...] = (), **kwargs: Any) -> None:
+        super().__init__(*args, connection_errors=(*connection_errors, AttributeError), **kwargs)
+
+
 app.steps["worker"].add(EngineStep)
 _current: list["Engine"] = []
 
 
-@app.task(name=CLAIM_TASK)  # type: ignore[untyped-decorator]
+@app.task(name=CLAIM_TASK, Request=Ring)  # type: ignore[untyped-decorator]
 def claim(lane: str) -> dict[str, Any]:
     """Claim the ready jobs of a lane; they are in the engine's hands when this returns."""
     if lane not in (*LANES, _SCHEDULES) or not _current:

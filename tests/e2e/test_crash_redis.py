@@ -15,6 +15,7 @@ from core.lifecycle import Status
 from core.settings import Settings
 from tests.support.processes import Stage
 from tests.support.proxy import Proxy
+from tests.support.servers import Databases, socket_of, through
 from tests.support.simulator import RunningSimulator
 from tests.support.store import Store, chat_body, new_job
 from tests.support.waiting import eventually
@@ -246,3 +247,40 @@ async def test_a_running_job_leaves_nothing_in_the_broker_that_could_be_delivere
     simulator.control(release=True)
     await reach(store, job)
     assert simulator.stats()["requests"] == 1
+
+
+async def test_rings_that_outlive_their_connection_do_not_end_the_worker(
+    store: Store, stage: Stage, stage_settings: Settings, ring: Doorbell, broker: "Redis", own_redis: EmbeddedRedis,
+    databases: Databases,
+) -> None:  # fmt: skip
+    """They wait behind claims that hang on Postgres, and have nobody to acknowledge them to when their turn comes."""
+    with Proxy(str(own_redis.socket)) as redis_link, Proxy(socket_of(databases.server)) as database_link:
+        behind = stage_settings.model_copy(
+            update={
+                "database_url": through(database_link, stage_settings.database_url),
+                "broker_url": f"redis://127.0.0.1:{redis_link.port}/1",
+            }
+        )
+        worker = await stage.worker(behind, say="ready.")
+        await consumed(broker, ring)
+        database_link.set("stall")
+
+        async def full() -> bool:
+            ring.ring("default")
+            await asyncio.sleep(0.05)
+            return broker.llen("default") > 0
+
+        await eventually(full)
+        redis_link.set("reset")
+        redis_link.set("pass")
+
+        async def connected_again() -> bool:
+            return worker.log.read_text(errors="replace").count("Connected to") > 1
+
+        await eventually(connected_again)
+        database_link.set("reset")
+        database_link.set("pass")
+        await consumed(broker, ring)
+        await reach(store, await store.add(await store.tenant()))
+        assert worker.alive
+        assert not worker.said("Unrecoverable error")
