@@ -7,6 +7,7 @@ from uuid import UUID
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Engine, event, text
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -22,10 +23,20 @@ _SCOPE = text("SELECT set_config('app.tenants', :tenants, true)")
 # A process whose connection went silent in the middle of a transaction keeps rows locked that others need for their work, the
 # sweep for instance; they wait for no longer than this. No transaction of ours waits for anything but Postgres.
 _IDLE_IN_TRANSACTION = "10s"
-# Somebody waits for what the API asks: a connection that went silent must not hold an answer for longer, in seconds.
-_API_S = 10.0
-# A server that gives a statement up says so before the client gives the server up.
-_GRACE_S = 5.0
+# Somebody waits for what the API asks, and jobs for what their worker asks: a connection that went silent must not hold them for
+# longer, in seconds. None of these statements takes more than a few milliseconds.
+_SHORT_S = 10.0
+# A server that gives a statement up says so before the client gives the server up, in seconds.
+_GRACE_S = 3.0
+
+# A network that swallows a connection is noticed by the server within half a minute, and not in two hours: until then it holds
+# whatever the connection had locked. Unix sockets know none of this, and need none.
+_KEEPALIVE = {
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "20s",
+}
 
 # The queue's statements join a handful of ids with big tables. A planner that knows neither the length of an array nor how
 # fast these tables change picks a hash over a million rows now and then, so the alternatives to the index are priced out,
@@ -40,7 +51,7 @@ _PLANNER = {
 }
 
 
-def connect(settings: Settings, role: Role | None, *, pool_size: int, name: str) -> AsyncEngine:
+def connect(settings: Settings, role: Role | None, *, pool_size: int, name: str, patient: bool = False) -> AsyncEngine:
     """Return an engine whose connections act as ``role`` (None: as the URL's own role, which owns the schema).
 
     Args:
@@ -48,14 +59,17 @@ def connect(settings: Settings, role: Role | None, *, pool_size: int, name: str)
         role: the NOLOGIN role that migrations made for this kind of process.
         pool_size: most connections at once, half of them for single statements; 0 or 1 opens one per use.
         name: what ``pg_stat_activity`` shows.
+        patient: nobody waits for what is asked, and it may take as long as the settings allow. The URL's own role always may.
     """
-    statement_s = min(settings.statement_timeout_s, _API_S) if role == "coatcheck_api" else settings.statement_timeout_s
+    patient = patient or role is None
+    statement_s = settings.statement_timeout_s if patient else min(settings.statement_timeout_s, _SHORT_S)
     server_settings = {
         "application_name": name,
         "statement_timeout": str(int(statement_s * 1000)),
         "lock_timeout": "5s",
         "idle_in_transaction_session_timeout": _IDLE_IN_TRANSACTION,
         "timezone": "UTC",
+        **_KEEPALIVE,
     }
     if role is not None:
         server_settings |= {"role": role} | _PLANNER
@@ -81,7 +95,14 @@ def connect(settings: Settings, role: Role | None, *, pool_size: int, name: str)
     )
     _DIRECT[engine.sync_engine] = beside
     event.listen(engine.sync_engine, "engine_disposed", lambda _: beside.terminate())
+    event.listen(engine.sync_engine, "handle_error", _drop_the_silent)
     return engine
+
+
+def _drop_the_silent(context: ExceptionContext) -> None:
+    """A server that did not even say that it gave up is out of reach: so it is, most likely, on all our other connections."""
+    if isinstance(context.original_exception, TimeoutError):
+        context.is_disconnect = True
 
 
 def direct(engine: AsyncEngine) -> DirectPool:

@@ -57,6 +57,12 @@ class DirectPool:
             except asyncpg.PostgresError:
                 self._keep(connection)
                 raise
+            except TimeoutError:
+                connection.terminate()
+                if within_s is None:
+                    # A server that did not even say that it gave up is out of reach: so it is, most likely, on the others.
+                    self.terminate()
+                raise
             except BaseException:
                 # Broken off in the middle: nobody should find out whose answer comes next on this connection.
                 connection.terminate()

@@ -53,7 +53,9 @@ class Settings(BaseSettings):
         5.0, gt=0, description="Longest wait for a database connection, in seconds."
     )
     statement_timeout_s: float = Field(
-        30.0, gt=0, description="Longest single database statement, in seconds; the API waits 10 at most."
+        30.0,
+        gt=0,
+        description="Longest single database statement, in seconds; what somebody waits for may take 10 at most.",
     )
     broker_publish_timeout_s: float = Field(1.0, gt=0, description="Longest a doorbell may take before it is given up.")
     broker_socket_timeout_s: float = Field(5.0, gt=0, description="Longest silence on a broker connection, in seconds.")

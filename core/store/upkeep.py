@@ -1,4 +1,4 @@
-"""Keeping the store small: weeks made ahead and dropped behind, what is over deleted in small batches."""
+"""Keeping the store small and its locks free: weeks made ahead and dropped behind, what is over deleted, the silent let go."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -31,6 +31,8 @@ _OLD_GROUPS = text(
     "AND g.id < uuid7_floor(CAST(:before AS timestamptz)) "
     "AND NOT EXISTS (SELECT FROM jobs j WHERE j.group_id = g.id) ORDER BY g.id LIMIT :most)"
 )
+
+_END_SILENT = text("SELECT end_silent_sessions(CAST(:silent_s AS double precision))")
 
 _OLD_HOURS = text(
     "DELETE FROM cache_hours WHERE ctid = ANY (ARRAY(SELECT ctid FROM cache_hours "
@@ -72,6 +74,13 @@ async def retire_batch(engine: AsyncEngine, retention: timedelta, most: int = 50
             await _delete(connection, _OLD_HOURS, before=before, most=most),
         ]
         return max(jobs, *others)
+
+
+async def end_silent_sessions(engine: AsyncEngine, silent_s: float) -> int:
+    """End sessions of ours whose client has said nothing for ``silent_s`` seconds in the middle of something; return how many."""
+    async with engine.begin() as connection:
+        ended: int = (await connection.execute(_END_SILENT, {"silent_s": silent_s})).scalar_one()
+        return ended
 
 
 async def _delete(connection: AsyncConnection, query: object, **parameters: object) -> int:

@@ -39,6 +39,7 @@ from workers.engine.lanes import LaneClasses
 from workers.engine.leases import Leases
 from workers.engine.news import listen_for_news
 from workers.engine.plane import ModelPlane
+from workers.engine.silence import Silence
 from workers.engine.slots import Slots
 from workers.engine.sweep import Sweep
 from workers.maintenance import Maintenance
@@ -149,11 +150,16 @@ class EngineLoop:
         maintains = "maintenance" in lanes
         return Duties(
             webhooks=WebhookClaimer(engine, self._presence.id, settings, self._webhooks) if "webhooks" in lanes else None,
-            maintenance=Maintenance(engine, settings) if maintains else None,
+            maintenance=self._maintenance() if maintains else None,
             schedules=self._schedule_clock() if maintains else None,
             batches=self._upstream_batches() if "bulk" in lanes else None,
             warmth=WarmthKeeper(engine, self._catalog, self._plane.warm),
         )  # fmt: skip
+
+    def _maintenance(self) -> Maintenance:
+        # Connections of its own, opened when needed: to drop a week may take longer than a job's statements are given.
+        engine = connect(self._settings, "coatcheck_worker", pool_size=0, name="coatcheck-maintenance", patient=True)
+        return Maintenance(engine, self._settings)
 
     def _schedule_clock(self) -> ScheduleClock:
         return ScheduleClock(
@@ -209,6 +215,7 @@ class EngineLoop:
         await asyncio.to_thread(self._heartbeat.first.wait, self._settings.database_connect_timeout_s)
         background = self._claimers.parts() | self._plane.parts() | self._duties.parts()
         background["sweep"] = self._sweep.run()
+        background["silence"] = Silence(self._engine).run()
         background["lane-classes"] = self._classes.run()
         background["news"] = listen_for_news(self._redis, self._flight.abort, self._claimers.hint)
         tasks = [asyncio.create_task(work, name=name) for name, work in background.items()]

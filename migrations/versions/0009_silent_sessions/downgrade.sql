@@ -1,0 +1,1 @@
+DROP FUNCTION end_silent_sessions(double precision)
