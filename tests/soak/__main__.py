@@ -34,13 +34,11 @@ def main(seconds: float, seed: int, runs: int, clients: int, keep: bool) -> None
             f"  everything had ended {outcome.calm_s:.1f} s after the last fault; "
             f"the slowest answer took {outcome.slowest_s:.1f} s"
         )
-        for note in outcome.notes:
-            click.echo(f"  note: {note}")
         for violation in outcome.violations:
             click.echo(f"  VIOLATION {violation}")
         click.echo(f"seed {number}: {len(outcome.violations)} violations")
         broken = broken or bool(outcome.violations)
-        if not outcome.violations and not outcome.notes and not keep:
+        if not outcome.violations and not keep:
             shutil.rmtree(folder)
     sys.exit(broken)
 

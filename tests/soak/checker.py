@@ -138,7 +138,8 @@ def _results(seen: Evidence) -> Iterator[str]:
                 yield f"{_name(job.id)}: streamed {told!r} and has the result {content!r}"
         read, kind = seen.journal.read.get(_name(job.id), (content, "job.succeeded"))
         if (read, kind) != (content, "job.succeeded"):
-            yield f"{_name(job.id)}: a reader got {kind} after {read!r}, and the result is {content!r}"
+            steps = "; ".join(seen.journal.steps.get(_name(job.id), []))
+            yield f"{_name(job.id)}: a reader got {kind} after {read!r}, and the result is {content!r}; it got {steps}"
 
 
 def _events(seen: Evidence) -> Iterator[str]:

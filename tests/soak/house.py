@@ -102,8 +102,8 @@ class House:
             for name, place in self._places.items():
                 if not place.hold and not place.process.alive:
                     if not place.killed:
-                        # No promise is broken by that: it is what supervisors are for. But it deserves a look.
-                        self.journal.notes.append(f"{name} ended by itself, see {place.process.log}")
+                        # No job is lost by that, it is what supervisors are for: but nothing that goes wrong here is a reason.
+                        self.journal.wrong(name, f"ended by itself, see {place.process.log}")
                     place.killed = False
                     place.process = place.start()
             await asyncio.sleep(_WATCH_S)

@@ -35,14 +35,14 @@ class Journal:
     cancelled: set[str] = field(default_factory=set)
     #: What readers of event streams put together, by job: the text, and the type of the event it ended with.
     read: dict[str, tuple[str, str]] = field(default_factory=dict)
+    #: Which events they got, by job, from which API.
+    steps: dict[str, list[str]] = field(default_factory=dict)
     answers: Counter[int] = field(default_factory=Counter)
     unanswered: int = 0
     slowest_s: float = 0.0
     #: Calls that the simulator saw, by job; the same call may be seen in several looks.
     calls: dict[str, set[str]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
-    #: What is no violation and should not have happened.
-    notes: list[str] = field(default_factory=list)
 
     def wrong(self, job: str, what: str) -> None:
         """Note a violation; ``job`` may also be a group or a URL."""

@@ -162,6 +162,7 @@ class Client:
     async def _read(self, job: str) -> None:
         """Read the job's events to their end, from any API, going on after what was seen."""
         text, seen = "", 0
+        steps = self._journal.steps.setdefault(job, [])
         while True:
             url = f"{self._chance.choice(self._house.apis)}/v1/jobs/{job}/events?after={seen}"
             try:
@@ -173,6 +174,7 @@ class Client:
                         if number <= seen:
                             self._journal.wrong(job, f"event {number} came after {seen}")
                         seen = number
+                        steps.append(f"{number} {kind.removeprefix('job.')} {url.partition('/v1')[0]}")
                         if kind == "job.reset":
                             text = ""
                         elif kind == "job.delta":

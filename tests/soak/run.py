@@ -53,7 +53,6 @@ class Outcome:
     answers: Counter[int]
     calm_s: float
     slowest_s: float
-    notes: list[str]
 
 
 async def soak(seed: int, seconds: float, folder: Path, *, clients: int = 6) -> Outcome:
@@ -79,7 +78,7 @@ async def soak(seed: int, seconds: float, folder: Path, *, clients: int = 6) -> 
     found = [f"seed {seed}: {problem}" for problem in (*violations(evidence), *_complaints(folder))]
     kinds = Counter(promise.kind for promise in journal.jobs.values()) + Counter(bulk=len(journal.groups))
     jobs = Counter(row.status for row in evidence.tables["jobs"])
-    return Outcome(seed, faults, found, jobs, kinds, journal.answers, calm_s, journal.slowest_s, journal.notes)
+    return Outcome(seed, faults, found, jobs, kinds, journal.answers, calm_s, journal.slowest_s)
 
 
 def _complaints(folder: Path) -> Iterator[str]:
