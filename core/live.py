@@ -182,14 +182,25 @@ class Hub:
         task.add_done_callback(self._subscriptions.discard)
 
     async def _subscribe(self, channel: bytes) -> None:
-        with suppress(*REDIS_ERRORS):
-            if self._pubsub is not None:
-                await self._pubsub.subscribe(channel)
+        if self._pubsub is not None:
+            self._pubsub.channels[channel] = None
+            await self._ask("SUBSCRIBE", channel)
 
     async def _unsubscribe(self, job: UUID) -> None:
-        with suppress(*REDIS_ERRORS):
-            if self._pubsub is not None and not any(watch.streaming for watch in self._watches.get(job, ())):
-                await self._pubsub.unsubscribe(delta_channel(job))
+        if self._pubsub is not None and not any(watch.streaming for watch in self._watches.get(job, ())):
+            channel = delta_channel(job)
+            self._pubsub.channels.pop(channel, None)
+            await self._ask("UNSUBSCRIBE", channel)
+
+    async def _ask(self, command: str, channel: bytes) -> None:
+        """Say what is wanted, if there is somebody to say it to: whoever connects again asks for all of ``channels``.
+
+        Connecting is up to the listener alone. With redis-py's own ``subscribe`` two tasks might connect, and read one answer.
+        """
+        connection: Any = None if self._pubsub is None else self._pubsub.connection
+        if connection is not None and connection.is_connected:
+            with suppress(*REDIS_ERRORS):
+                await connection.send_command(command, channel, check_health=False)
 
     async def _listen(self) -> None:
         while True:

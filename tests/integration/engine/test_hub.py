@@ -1,6 +1,7 @@
 """Waiting for jobs: woken by Redis when it is there, by the poll when it is not."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Callable
 from uuid import UUID
 
@@ -202,6 +203,36 @@ async def test_a_broken_or_silent_connection_is_replaced(
                 return await watch.changed(0.2)
 
             await eventually(woken)
+
+
+async def test_readers_that_come_and_go_while_the_connection_breaks_off_disturb_nobody(
+    store: Store, open_hub: Callable[..., Hub], redis: EmbeddedRedis, announcer: Announcer
+) -> None:
+    broken: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: broken.append(context))
+    with Proxy(str(redis.socket)) as proxy:
+        hub = open_hub(f"redis://127.0.0.1:{proxy.port}/0")
+        tenant = ids.new_id()
+        for _ in range(10):
+            await listening(hub)
+            proxy.set("reset")
+            proxy.set("pass")
+            for _ in range(40):
+                with hub.watch(tenant, ids.new_id(), streaming=True):
+                    await asyncio.sleep(0)
+                await asyncio.sleep(0.001)
+        await listening(hub)
+        job = ids.new_id()
+        with hub.watch(tenant, job, streaming=True) as watch:
+
+            async def heard() -> bool:
+                announcer.deltas(job, 3, [{"delta": "a"}])
+                await asyncio.sleep(0.02)
+                return bool(watch.deltas)
+
+            await eventually(heard)
+    gc.collect()
+    assert broken == []
 
 
 async def test_a_quiet_connection_is_kept(
