@@ -18,9 +18,12 @@ from tests.support.servers import Databases, running_postgres, running_redis
 from tests.support.simulator import RunningSimulator, running_simulator
 from tests.support.store import Store
 
-# How long an example takes says something about the machine and its other work, not about what is tested.
-hypothesis_settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-hypothesis_settings.load_profile("unhurried")
+# How long an example takes says something about the machine and its other work, not about what is tested. The same commit gets
+# the same examples each time; `--hypothesis-profile=wandering` looks for others.
+_UNHURRIED = hypothesis_settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.register_profile("repeatable", _UNHURRIED, derandomize=True)
+hypothesis_settings.register_profile("wandering", _UNHURRIED)
+hypothesis_settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session", autouse=True)

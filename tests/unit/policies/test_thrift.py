@@ -47,7 +47,7 @@ def test_what_stands_inside_a_fence_never_changes(before: str, code: str, after:
     assert block in trimmed(f"{before}\n{block}\n{after}")
 
 
-@given(prose, inside)
+@given(prose, inside.filter(lambda code: "```" not in code))
 def test_a_fence_that_is_not_closed_protects_the_rest(before: str, code: str) -> None:
     block = f"```\n{code}"
     assert trimmed(f"{before}\n{block}").endswith(block)
