@@ -37,7 +37,8 @@ class Slots:
         self.by_lane: Counter[str] = Counter()
         self.bytes = 0
         self._promised: Counter[str] = Counter()
-        self._passed_over: set[str] = set()
+        # Lanes that found slots of these models promised to other lanes' claims.
+        self._passed_over: dict[str, set[str]] = {}
         self._by_tenant: Counter[tuple[str, UUID]] = Counter()
 
     @property
@@ -67,8 +68,10 @@ class Slots:
         """
         most = min(self.free(lane), self.claim_limit)
         models = {model: left for model, slots in free.items() if (left := slots - self._promised[model]) > 0}
-        if len(models) < len(free) and any(free[model] > 0 for model in free.keys() - models.keys()):
-            self._passed_over.add(lane)
+        if len(models) < len(free) and (
+            promised := {model for model in free.keys() - models.keys() if free[model] > 0}
+        ):
+            self._passed_over[lane] = promised
         return Room(most, max(0, self.body_bytes - self.bytes), models, self.full_tenants(lane))
 
     @contextmanager
@@ -85,8 +88,9 @@ class Slots:
             yield
         finally:
             self._promised -= promised
-            passed_over, self._passed_over = self._passed_over, set()
-            for lane in passed_over:
+            # Only those that waited for this claim's models: a lane woken by its own claim would look again at once, for ever.
+            for lane in [lane for lane, models in self._passed_over.items() if not models.isdisjoint(promised)]:
+                del self._passed_over[lane]
                 again(lane)
 
     def full_tenants(self, lane: str) -> frozenset[UUID]:

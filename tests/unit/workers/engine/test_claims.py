@@ -43,6 +43,7 @@ class Desk:
         self.rung = 0
         self.short: list[str] = []
         self.error: Exception | None = None
+        self.again: list[str] = []
         self.limits = limits or LIMITS
         self.slots = Slots(lanes, most=most, reserved=reserved, body_bytes=10_000, claim_limit=claim_limit)
         self.claimer = LaneClaimer(
@@ -50,7 +51,7 @@ class Desk:
             self.slots,
             free=self._free,
             short=self.short.extend,
-            again=lambda _: None,
+            again=self._again,
             claim=self._claim,
             start=self._start,
             ring=self._ring,
@@ -63,6 +64,9 @@ class Desk:
     async def _claim(self, lane: str, room: Room) -> Sequence[Any]:
         assert lane == "default"
         self.rooms.append(room)
+        if not room.models:
+            # As the statement's own guard does: not a moment for anybody else.
+            return []
         await asyncio.sleep(0)
         if self.error is not None:
             error, self.error = self.error, None
@@ -82,6 +86,11 @@ class Desk:
 
     def _ring(self, lane: str) -> None:
         self.rung += 1
+
+    def _again(self, lane: str) -> None:
+        self.again.append(lane)
+        assert len(self.again) < 100, "it wakes itself for ever"
+        self.claimer.wake()
 
     def finish(self, count: int = 1) -> None:
         for _ in range(min(count, len(self.running))):
@@ -142,6 +151,17 @@ async def test_a_saturated_model_is_claimed_again_when_a_slot_of_it_comes_free()
         await settled()
         assert len(desk.running) == 1
         assert not desk.queue
+
+
+async def test_a_lane_that_finds_all_room_promised_to_another_ones_claim_waits_for_its_end() -> None:
+    async with Desk(limits={"m": 1}, lanes=("default", "bulk")).open() as desk:
+        desk.queue.append(row())
+        with desk.slots.promise(desk.slots.room("bulk", {"m": 1}), lambda _: desk.claimer.wake()):
+            desk.claimer.wake()
+            await settled()
+            assert (desk.again, len(desk.rooms), len(desk.running)) == ([], 1, 0)
+        await settled()
+        assert len(desk.running) == 1
 
 
 async def test_a_lane_refills_its_reserved_slots_one_by_one_while_another_lane_holds_the_rest() -> None:

@@ -50,6 +50,19 @@ def test_what_a_claim_under_way_may_bring_is_not_promised_twice() -> None:
     assert again == ["default"]
 
 
+def test_a_lane_passed_over_is_woken_by_the_claim_that_it_waits_for_and_not_by_its_own() -> None:
+    counted = slots()
+    again: list[str] = []
+    with counted.promise(counted.room("bulk", {"a": 3}), again.append):
+        # One that gets nothing, and one that gets something else.
+        with counted.promise(counted.room("default", {"a": 3}), again.append):
+            pass
+        with counted.promise(counted.room("interactive", {"a": 3, "b": 2}), again.append):
+            pass
+        assert again == []
+    assert sorted(again) == ["default", "interactive"]
+
+
 def test_a_lane_may_get_more_slots_of_its_own() -> None:
     counted = slots()
     counted.reserve({"interactive": 20})
