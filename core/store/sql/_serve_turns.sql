@@ -30,7 +30,7 @@ clock AS (
   UPDATE lane_clocks c SET virtual_time = greatest(c.virtual_time, (SELECT max(tag) FROM turns))
   WHERE c.lane = (SELECT l.lane FROM lane_clocks l WHERE l.lane = :lane AND EXISTS (SELECT FROM turns) FOR UPDATE SKIP LOCKED)
 ),
-gone AS (DELETE FROM ready r USING taken k WHERE r.job_id = k.job_id),
+gone AS (DELETE FROM ready WHERE job_id = ANY (ARRAY(SELECT job_id FROM taken))),
 started AS (
   UPDATE jobs j SET status = 'running', attempts = j.attempts + 1, lease_no = j.lease_no + 1, started_at = now(),
     version = j.version + 1, event_seq = j.event_seq + 1

@@ -20,7 +20,7 @@ ended AS (
   RETURNING j.id, j.tenant_id, j.key_id, j.group_id, j.status, j.webhook, j.event_seq, j.endpoint, j.lane,
     coalesce(j.route_model, j.model) AS model, j.cache, j.concurrency_key, j.concurrency_limit, i.deltas, i.delta_count
 ),
-left_held AS (DELETE FROM held_back h USING ended e WHERE h.job_id = e.id),
+left_held AS (DELETE FROM held_back WHERE job_id = ANY (ARRAY(SELECT id FROM ended))),
 told AS (
   INSERT INTO job_events (job_id, seq, last_seq, tenant_id, type, data)
   SELECT id, event_seq - delta_count, event_seq - 1, tenant_id, 'job.delta', deltas::json FROM ended WHERE delta_count > 0

@@ -4,7 +4,7 @@
 WITH due AS (
   SELECT w.job_id FROM waiting w WHERE w.run_at <= now() ORDER BY w.run_at LIMIT :most FOR UPDATE SKIP LOCKED
 ),
-left_waiting AS (DELETE FROM waiting w USING due d WHERE w.job_id = d.job_id),
+left_waiting AS (DELETE FROM waiting WHERE job_id = ANY (ARRAY(SELECT job_id FROM due))),
 woken AS MATERIALIZED (
   SELECT j.id, j.tenant_id, j.key_id, j.lane, coalesce(j.route_model, j.model) AS model, j.priority, j.body, j.concurrency_key,
     j.concurrency_limit, CASE WHEN j.started_at IS NULL THEN j.expires_at END AS expires_at

@@ -24,7 +24,7 @@ promoted AS MATERIALIZED (
     FROM held_back h WHERE h.tenant_id = k.tenant_id AND h.concurrency_key = k.key
     ORDER BY h.priority DESC, h.job_id LIMIT greatest(0, k.room) FOR UPDATE SKIP LOCKED) h
 ),
-left_held AS (DELETE FROM held_back h USING promoted p WHERE h.job_id = p.job_id),
+left_held AS (DELETE FROM held_back WHERE job_id = ANY (ARRAY(SELECT job_id FROM promoted))),
 entering AS (
   SELECT * FROM promoted
   UNION ALL

@@ -7,8 +7,8 @@ late_held AS (
   SELECT h.job_id FROM held_back h WHERE h.expires_at <= now() ORDER BY h.expires_at LIMIT :most FOR UPDATE SKIP LOCKED
 ),
 late AS (SELECT job_id FROM late_ready UNION ALL SELECT job_id FROM late_held),
-left_ready AS (DELETE FROM ready r USING late_ready l WHERE r.job_id = l.job_id),
-left_held AS (DELETE FROM held_back h USING late_held l WHERE h.job_id = l.job_id),
+left_ready AS (DELETE FROM ready WHERE job_id = ANY (ARRAY(SELECT job_id FROM late_ready))),
+left_held AS (DELETE FROM held_back WHERE job_id = ANY (ARRAY(SELECT job_id FROM late_held))),
 ended AS (
   UPDATE jobs j SET status = 'expired', finished_at = now(), version = j.version + 1, event_seq = j.event_seq + 1
   FROM late l WHERE j.id = l.job_id AND j.status = 'queued'

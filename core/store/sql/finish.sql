@@ -29,7 +29,7 @@ ended AS (
     j.webhook, j.status, j.event_seq, j.lease_no, j.attempts, j.started_at, j.concurrency_key, j.concurrency_limit, j.usage,
     j.cost_usd, j.cache, i.deployment, i.ttft_ms, i.batch_size, coalesce(i.attempt_error, i.error) AS error
 ),
-freed AS (DELETE FROM running r USING ended e WHERE r.job_id = e.id),
+freed AS (DELETE FROM running WHERE job_id = ANY (ARRAY(SELECT id FROM ended))),
 tried AS (
   INSERT INTO attempts (job_id, lease_no, tenant_id, number, process_id, deployment, started_at, outcome, error, ttft_ms,
     batch_size, usage, cost_usd)

@@ -23,7 +23,7 @@ taken AS (
     j.webhook, j.event_seq, j.lease_no, j.attempts, j.started_at, j.stream, j.body, j.concurrency_key, j.concurrency_limit,
     k.process_id, k.deployment, k.batch_size
 ),
-freed AS (DELETE FROM running r USING taken t WHERE r.job_id = t.id),
+freed AS (DELETE FROM running WHERE job_id = ANY (ARRAY(SELECT id FROM taken))),
 tried AS (
   INSERT INTO attempts (job_id, lease_no, tenant_id, number, process_id, deployment, started_at, outcome, error, batch_size)
   SELECT id, lease_no, tenant_id, attempts, process_id, deployment, started_at, 'lost',

@@ -21,7 +21,7 @@ back AS (
   RETURNING j.id, j.tenant_id, j.key_id, j.lane, coalesce(j.route_model, j.model) AS model, j.priority, j.run_at, j.event_seq, j.lease_no,
     j.attempts, j.started_at, j.body, j.concurrency_key, j.concurrency_limit, i.outcome, i.reason, i.error, i.delay_s, i.reset, i.deployment, i.ttft_ms, i.batch_size
 ),
-freed AS (DELETE FROM running r USING back b WHERE r.job_id = b.id),
+freed AS (DELETE FROM running WHERE job_id = ANY (ARRAY(SELECT id FROM back))),
 tried AS (
   INSERT INTO attempts (job_id, lease_no, tenant_id, number, process_id, deployment, started_at, outcome, error, ttft_ms, batch_size)
   SELECT id, lease_no, tenant_id, attempts + (outcome = 'handed_back')::integer, CAST(:process_id AS uuid), deployment, started_at,
