@@ -164,6 +164,22 @@ async def test_the_stream_goes_on_after_a_retry_and_keeps_the_earlier_end(caller
     assert await follow(caller, job, whole[2].number) == whole[3:]
 
 
+async def test_a_retry_of_a_job_that_had_streamed_tells_readers_to_begin_anew(caller: Caller, store: Store) -> None:
+    job = await streaming_job(caller)
+    process = await store.process()
+    (claimed,) = await process.claim()
+    await tell(store, claimed, 3, "a", "b")
+    await caller.post(f"/v1/jobs/{job['id']}/cancel")
+    await caller.post(f"/v1/jobs/{job['id']}/retry")
+    (claimed,) = await process.claim()
+    await tell(store, claimed, claimed.event_seq + 1, "a", "b", "c")
+    await end(process, claimed, claimed.event_seq + 3)
+    text = ""
+    for event in await follow(caller, job):
+        text = "" if event.type == "job.reset" else text + event.data.get("delta", "")
+    assert text == "abc"
+
+
 @asynccontextmanager
 async def locked(owner: AsyncEngine, table: str) -> AsyncIterator[None]:
     """Keep everybody out of a table."""
@@ -253,6 +269,19 @@ async def test_every_block_of_a_stream_is_an_event(settings: Settings, owner: As
     assert blocks.pop() == ""
     assert blocks[0].startswith("retry: 1000\nid: 1\nevent: job.queued\n")
     assert [block.partition("id: ")[2][0] for block in blocks] == ["1", "2", "3"]
+
+
+async def test_a_reader_by_http_1_0_gets_the_events_without_chunks_between_them(api: Api, caller: Caller) -> None:
+    job = await caller.submit()
+    await caller.post(f"/v1/jobs/{job['id']}/cancel")
+    reader, writer = await asyncio.open_connection("127.0.0.1", api.port)
+    writer.write(f"GET /v1/jobs/{job['id']}/events HTTP/1.0\r\nauthorization: Bearer {caller.key}\r\n\r\n".encode())
+    head, _, body = (await asyncio.wait_for(reader.read(), 10)).partition(b"\r\n\r\n")
+    writer.close()
+    assert head.startswith(b"HTTP/1.1 200 OK") and b"transfer-encoding" not in head
+    names = [line.partition(b":")[0] for line in body.splitlines() if line]
+    assert set(names) == {b"retry", b"id", b"event", b"data"}
+    assert body.endswith(b"\n\n")
 
 
 async def test_a_reader_that_leaves_is_forgotten(api: Api, caller: Caller) -> None:

@@ -93,7 +93,7 @@ async def test_numbers_rise_through_retries_losses_and_resubmission(store: Store
         "job.started", "job.delta", "job.reset", "job.retrying",
         "job.started", "job.reset", "job.retrying",
         "job.started", "job.reset", "job.retrying",
-        "job.started", "job.failed", "job.queued", "job.cancelled",
+        "job.started", "job.failed", "job.reset", "job.queued", "job.cancelled",
     ]  # fmt: skip
     state = (await read_states(store.api, [tenant], [job]))[job]
     assert (state[1], state[2]) == ("cancelled", spans[-1][1])
