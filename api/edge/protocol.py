@@ -4,7 +4,7 @@ import asyncio
 import secrets
 from typing import Any, Final
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from api.edge.head import MAX_HEADER_BYTES, MAX_URL_BYTES
 from api.problems import CONTENT_TYPE, Problem
@@ -52,6 +52,21 @@ class JoiningTransport:
     def is_closing(self) -> bool:
         """Tell whether the connection is closed or about to be."""
         return self._transport.is_closing()
+
+
+class UnframedCycle(RequestResponseCycle):
+    """A request by HTTP/1.0, which knows no chunks: a body of unknown length ends with the connection."""
+
+    unframed = False
+
+    async def send(self, message: Any) -> None:
+        """Send a part of the answer; uvicorn counts what goes out unchunked, so each piece is announced to it as the last."""
+        if message["type"] == "http.response.start":
+            if not any(name.lower() == b"content-length" for name, _ in message.get("headers", ())):
+                self.unframed, self.chunked_encoding = True, False
+        elif self.unframed:
+            self.expected_content_length = len(message.get("body", b""))
+        await super().send(message)
 
 
 class EdgeProtocol(HttpToolsProtocol):
@@ -105,6 +120,8 @@ class EdgeProtocol(HttpToolsProtocol):
         if not self.url.startswith(b"/"):
             raise ValueError("the request target is not a path")
         super().on_headers_complete()
+        if self.scope["http_version"] == "1.0" and self.cycle is not None:
+            self.cycle.__class__ = UnframedCycle  # uvicorn makes it by name; its task has not begun
 
     def on_response_complete(self) -> None:
         """An answer is complete, also one to HEAD, for which uvicorn writes no body."""
@@ -142,9 +159,15 @@ class EdgeProtocol(HttpToolsProtocol):
     def _refuse(self, problem: Problem) -> None:
         if self.transport.is_closing():
             return
-        if self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete:
-            self.transport.close()  # an answer is under way; nothing may be written into it
-            return
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            if cycle.response_started or (self.pipeline and cycle.more_body):
+                self.transport.close()  # another answer is due, or under way; nothing may be written into it
+                return
+            if not cycle.more_body:
+                # What is wrong came after a whole request: it must not pass for the answer to that one, which is the last.
+                cycle.keep_alive = False
+                return
         request_id = "req_" + secrets.token_hex(16)
         body = problem.body("", request_id)
         head = (

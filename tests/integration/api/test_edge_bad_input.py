@@ -375,3 +375,13 @@ async def test_pipelined_requests_are_answered_in_order(edge: RunningApp) -> Non
     assert [answer.status for answer in answers] == [202, 202, 404]
     assert [answer.json()["took"]["n"] for answer in answers[:2]] == [1, 2]
     writer.close()
+
+
+async def test_nonsense_behind_a_request_is_not_taken_for_its_answer(edge: RunningApp) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+    writer.write(post(b'{"n":1}') + post(b'{"n":2}') + b"nonsense\r\n\r\n")
+    answers = [await read_answer(reader) for _ in range(2)]
+    assert [(answer.status, answer.json()["took"]["n"]) for answer in answers] == [(202, 1), (202, 2)]
+    assert answers[-1].closed
+    assert await reader.read() == b""
+    writer.close()
