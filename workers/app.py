@@ -4,6 +4,7 @@ Flower and beat import this module too, so nothing here opens a connection or ne
 """
 
 import gc
+import signal
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery, bootsteps
@@ -79,6 +80,9 @@ class EngineStep(bootsteps.StartStopStep):  # type: ignore[misc]
     def start(self, _worker: Any) -> None:
         """Start the engine; an error ends the worker."""
         self.engine.start()
+        # Celery would start the program anew in this process, and fails where that was started as a module: a worker that is
+        # hung up on stops as one that is told to, and whoever watches over it starts the next.
+        signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))
         # What is there by now stays for good. To search it for garbage, over and over while jobs run, stops all of them for a
         # tenth of a second each time.
         gc.collect()

@@ -56,9 +56,8 @@ class Maintenance:
         if dropped:
             _log.info("weeks_dropped", weeks=",".join(dropped))
         await bury_dead(self._engine)
-        # The sweep finds them ready within a second.
-        forgotten = await let_in_forgotten(self._engine)
-        if forgotten:
+        # `engine.forgotten` does this every few seconds, as far as a job's statements are given the time for it.
+        if forgotten := await let_in_forgotten(self._engine):
             _log.warning("held_back_jobs_let_in", jobs=sum(forgotten.values()))
         await forget_keys(self._engine)
         retired = 0

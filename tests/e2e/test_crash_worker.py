@@ -114,15 +114,17 @@ async def test_a_frozen_workers_late_result_is_dropped_after_the_end(
     await reach(store, await store.add(before.tenant_id), Status.SUCCEEDED)
 
 
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP])
 async def test_a_worker_that_is_told_to_stop_finishes_what_it_can_and_hands_back_the_rest(
-    store: Store, stage: Stage, simulator: RunningSimulator
+    store: Store, stage: Stage, simulator: RunningSimulator, how: signal.Signals
 ) -> None:
     worker = await stage.worker(grace_s="1")
     tenant = await store.tenant()
     slow = await store.add(tenant, body=chat_body("sim/fast", sim={"ttft_ms": 400}))
     stuck = await hanging_job(store)
     await in_flight(simulator, min_in_flight=2)
-    assert worker.stop() == 0
+    worker.send(how)
+    assert await worker.ended() == 0
     assert await store.status(slow) is Status.SUCCEEDED
     row = await store.job(stuck)
     assert (row.status, row.attempts, row.lease_no) == (Status.QUEUED, 0, 1)
