@@ -15,6 +15,7 @@ from policies.likeness.compare import compare
 from policies.likeness.language import LEXICONS, language_of
 from policies.likeness.reading import read, taken
 from policies.likeness.signature import signature
+from policies.likeness.words.capitals import TOLD_BY_CAPITAL
 
 __all__ = ["DEFAULT_THRESHOLD", "LONGEST", "THRESHOLDS", "differs", "near", "signature"]
 
@@ -26,6 +27,7 @@ THRESHOLDS: Final[Mapping[str, float]] = {"wordllama": 0.7}
 #: For embedders that were not tried.
 DEFAULT_THRESHOLD: Final = 0.9
 
+_CAPITAL = re.compile(r"\b[A-Z][a-z]++\b")
 _WORDS = re.compile("[^\\W_]+|[\ue000-\uf8ff]")
 
 
@@ -58,6 +60,8 @@ def differs(one: str, other: str) -> str | None:
         if taken(one).of(kind) != taken(other).of(kind):
             return kind
     language = languages.pop() if languages else ""
+    if _respelled(one, other, language) or _respelled(other, one, language):
+        return "name"
     readable = language in LEXICONS and read(one, language).words
     found = compare(read(one, language), read(other, language)) if readable else _unlike(one, other)
     return found or ("wording" if _signs(one) != _signs(other) else None)
@@ -72,6 +76,13 @@ def _unlike(one: str, other: str) -> str | None:
     first, second = taken(one), taken(other)
     same = _WORDS.findall(first.text.casefold()) == _WORDS.findall(second.text.casefold())
     return None if same and first.pieces == second.pieces else "wording"
+
+
+def _respelled(one: str, other: str, language: str) -> bool:
+    """Whether a word that only a capital tells from another has one here, be it as the first of a sentence, and none there."""
+    told = TOLD_BY_CAPITAL.get(language)
+    names = told and told & {word.lower() for word in _CAPITAL.findall(taken(one).text)}
+    return bool(names and not names.isdisjoint(_WORDS.findall(taken(other).text)))
 
 
 def _signs(text: str) -> list[str]:

@@ -90,10 +90,12 @@ def _misspelled(word: Word, twin: Word) -> bool:
 
 
 def _moved(one: Reading, other: Reading) -> str | None:
-    """Whether a "not" or an "all" belongs to another word."""
+    """Whether a "not" or an "all" belongs to another word, or the one has come before the other."""
     for mark in one.marks.keys() & other.marks.keys():
         if not one.marks[mark] & other.marks[mark]:
             return "negation" if mark in one.negations else "quantity"
+    if one.order != other.order:
+        return "negation" if one.negations else "quantity"
     return None
 
 

@@ -62,6 +62,7 @@ class Reading:
         persons: of whom is spoken.
         forms: the pronouns themselves: who acts is told by them.
         marks: by negation and quantity, the words that come next.
+        order: negations and quantities as they come: "not all" is not "all not".
         speaks: whether "I" or "we" is there: then it is clear who acts.
         past: whether it asks for what was.
         owns: whether somebody's something is spoken of.
@@ -75,6 +76,7 @@ class Reading:
     persons: set[str] = field(default_factory=set)
     forms: set[str] = field(default_factory=set)
     marks: dict[str, set[str]] = field(default_factory=dict)
+    order: list[str] = field(default_factory=list)
     speaks: bool = False
     past: bool = False
     owns: bool = False
@@ -133,7 +135,7 @@ class _Reader:
         self._out = out
         self._capitals, self._acronyms = _capitals(out.text, lexicon.language)
         self._reading = Reading(lexicon.language)
-        self._role = ""
+        self._role = self._last = ""
         self._joined = self._run = False
         self._marked: list[str] = []
 
@@ -150,7 +152,12 @@ class _Reader:
                 self._run = False
             else:
                 self._add(token, before, following)
+        self._end_clause()
         return self._reading
+
+    def _end_clause(self) -> None:
+        self._focus_on(self._last)  # "members only"
+        self._marked.clear()
 
     def _tokens(self, low: str) -> Iterator[str]:
         lexicon = self._lexicon
@@ -180,7 +187,7 @@ class _Reader:
             return
         self._role, self._joined, self._run = "", False, False
         if token in _STOPS and name != ",":
-            self._marked.clear()
+            self._end_clause()
         if name in FRAMES:
             self._reading.frames.add(name)
         elif name == "past":
@@ -217,13 +224,22 @@ class _Reader:
             reading.persons.add(person)
             reading.forms.add(token)
             reading.speaks |= person == "@1"
+            self._focus_on(token)
             return True
         for table, counts in ((lexicon.negations, reading.negations), (lexicon.quantities, reading.quantities)):
             if token in table:
                 counts[table[token]] += 1
+                reading.order.append(table[token])
                 self._marked.append(table[token])
                 return True
         return False
+
+    def _focus_on(self, token: str) -> None:
+        """A pronoun is no word that counts, and yet "only" may stand before it."""
+        for mark in self._lexicon.focus.intersection(self._marked):
+            self._reading.marks.setdefault(mark, set()).add(token)
+            self._marked.remove(mark)
+        self._last = token
 
     def _add(self, token: str, before: str, following: str) -> None:
         kind, name = self._kind(token, before, following)
@@ -237,6 +253,7 @@ class _Reader:
             for mark in self._marked:
                 self._reading.marks.setdefault(mark, set()).add(name)
             self._marked.clear()
+            self._last = name
         self._joined = False
         self._run = self._lexicon.language == "en" and not tells
         if not tells:

@@ -50,6 +50,7 @@ class Lexicon:
         opposites: pairs, to tell why; without them the words are different all the same.
         stem: takes endings off.
         particles: German only: the parts that its verbs put at the end of a clause.
+        focus: names of quantities that speak of the very next word, a pronoun too, or of the last one where they end a clause.
     """
 
     language: str
@@ -70,6 +71,7 @@ class Lexicon:
     opposites: frozenset[frozenset[str]]
     stem: Callable[[str], str]
     particles: tuple[str, ...] = ()
+    focus: frozenset[str] = frozenset()
     classes: Mapping[str, str] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

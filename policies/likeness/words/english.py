@@ -114,6 +114,10 @@ _PHRASES: Final = rules(
     (_START + r"(?:did|was|were)\b", "_yn_ _past_"),
     (_START + r"(?:will|would)\b", "_yn_"),
     (r"\b(?:did|was|were|had)\b", "_past_"),
+    # "Not really" is less than "really not".
+    (r"\bnot (?:really|exactly|quite|very)\b", "not fully"),
+    (r"\bjust (?=(?:me|him|her|us|them|one)\b)", "only "),
+    (r"\bnot (?:just|simply|merely)\b", "not only"),
     # Phrases that are words.
     (r"\bwhat is (the \w+|it) like\b", r"\1"),
     (r"\b(?:the )?(?:word|term) (?=[\ue000-\uf8ff])", ""),
@@ -219,6 +223,7 @@ ENGLISH: Final = Lexicon(
         they | them | their
         """
     ),
+    focus=frozenset("only even".split()),
     joins=frozenset(["and"]),
     synonyms=table(
         """

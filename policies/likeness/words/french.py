@@ -150,6 +150,7 @@ FRENCH: Final = Lexicon(
         leur leurs
         """
     ),
+    focus=frozenset("seulement meme".split()),
     joins=frozenset(["et"]),
     synonyms=table(
         """

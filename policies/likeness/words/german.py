@@ -173,6 +173,7 @@ GERMAN: Final = Lexicon(
         sein seine seinen seinem seiner seines | ihr ihre ihren ihrem ihrer ihres
         """
     ),
+    focus=frozenset("nur sogar".split()),
     joins=frozenset(["und", "sowie"]),
     synonyms=table(
         """

@@ -160,6 +160,7 @@ SPANISH: Final = Lexicon(
         ellos | ellas | su sus suyo suya
         """
     ),
+    focus=frozenset("solo incluso".split()),
     joins=frozenset(["y", "e"]),
     synonyms=table(
         """

@@ -14,6 +14,23 @@ from policies.likeness.typos import is_typo
 # Questions with other answers, apart from those of training/similarity. One pair a line.
 OTHERS = """
 How do I add a card?|How do I add my wife's card?
+I told only him|Only I told him
+I told him only|Only I told him
+I just told him|I told just him
+Even I can return it|I can return even it
+Can only admins delete users?|Can admins delete only users?
+Can I only pay by card?|Can only I pay by card?
+Only members can book|Members can book only
+Not all users can log in|All users can not log in
+I do not always lock the door|I always do not lock the door
+I do not really like it|I really do not like it
+Is it not only for members?|Is it only not for members?
+Ist nur er eingeladen?|Ist er nur eingeladen?
+Nur ich habe ihn gesehen|Ich habe nur ihn gesehen
+Wann kommen Sie an?|Wann kommen sie an?
+How do I polish shoes?|How do I Polish shoes?
+Polish sausages|polish sausages
+What is the best turkey recipe?|What is the best Turkey recipe?
 Is the shop open?|Is the shop closed?
 Can I eat eggs every day?|Can I eat eggs?
 Is it safe to mix bleach and vinegar?|Is it safe to mix bleach or vinegar?
@@ -178,6 +195,9 @@ How do I cancel my order?|How can I cancel my order, please?
 How do I cancel my order?|My order: how do I cancel it?
 What's the weather in Oslo tomorrow?|what is the weather in oslo tomorrow
 Cancel my order|Please cancel my order!
+Is it for members only?|Is it only for members?
+Can I just cancel my order?|Can I cancel my order?
+Wann öffnen Sie?|Können Sie mir sagen, wann Sie öffnen?
 I can't log in.|I cannot login
 How do I pay by card?|Could you tell me how I can pay by card?
 What does `x == 1` mean?|Hi, what does `x == 1` mean? Thanks!
