@@ -23,6 +23,7 @@ RUN_REASONS: Final = {
     "max_cost_usd": "Stopped by the budget: max_cost_usd was spent.",
     "cancelled": "Stopped: its group was cancelled.",
     "refused": "Stopped: its jobs could not be made from the template any more.",
+    "not_kept": "Some answers were not kept by the cache: their jobs say `kept: false` in `cache`.",
     "nothing_likely": "Nothing that needs warming is likely enough to be asked for before the next run.",
     "too_many_asks": "Stopped: what was asked for could not be read in time; with a shorter ttl_s fewer hours are looked at.",
 }

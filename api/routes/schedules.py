@@ -89,14 +89,14 @@ async def run_schedule(call: Call) -> Answer:
     schedule_id = path_id(call, ids.SCHEDULE, _WHAT)
     await call.no_body()
     try:
-        run_id = await _store(call).run_now(schedule_id)
+        run = await _store(call).run_now(schedule_id)
     except StillRunning as going:
         detail = f"The run {ids.encode(ids.RUN, going.run_id)} is still going on; a schedule has one at a time."
         raise Problem("invalid_state", detail) from None
-    if run_id is None:
+    if run is None:
         raise not_found(_WHAT)
     call.services.doorbell.ring(_LANE)
-    return json_answer(render_run(await _store(call).run(run_id)), 202)
+    return json_answer(render_run(run), 202)
 
 
 @needs(ADMIN)

@@ -2,7 +2,10 @@
 
 import time
 from contextlib import nullcontext
+from typing import Final
 from uuid import UUID
+
+import orjson
 
 from api import idempotency
 from api.answers import Answer
@@ -11,6 +14,7 @@ from api.caching import answered, cache_header, cache_options, hit_row
 from api.limits import place
 from api.new_job import fresh_row, new_job, rendered
 from api.observe import accepted_jobs
+from api.problems import Problem
 from api.routing import Call, needs
 from api.schemas.job_request import JobRequest, check
 from api.waiting import Row, preferred_wait, until_ended
@@ -22,6 +26,8 @@ from core.store.reading import read_job
 
 _VARY = (b"vary", b"prefer")
 _REPLAYED = (b"idempotent-replayed", b"true")
+# A worker that looks for a near answer gives the embedder a second.
+_LOOKS_S: Final = 5
 
 
 @needs(JOBS_WRITE)
@@ -56,8 +62,11 @@ async def _store_hit(call: Call, hit: Hit, wait_s: int | None) -> Answer:
 async def _queue(call: Call, job: NewJob, request: JobRequest, wait_s: int | None) -> Answer:
     """Store a job, let workers know, and wait for its end if that was asked for."""
     services = call.services
+    # Only a worker can tell whether there is an answer, and the caller wants to know that and not to wait for one.
+    only = request.cache is not None and request.cache.mode == "only" and job.run_at is None
+    hold_s = max(wait_s or 0, _LOOKS_S) if only else wait_s
     # Watching starts before the commit, so that even the fastest end is not missed.
-    with services.hub.watch(job.tenant_id, job.id) if wait_s else nullcontext() as watch:
+    with services.hub.watch(job.tenant_id, job.id) if hold_s else nullcontext() as watch:
         room = place(services.accounts, services.catalog, call.key, call.head, job, request.body)
         with idempotency.accepting(call, job.idempotency_key):
             async with room as taken:
@@ -71,9 +80,15 @@ async def _queue(call: Call, job: NewJob, request: JobRequest, wait_s: int | Non
             services.announcer.work(job.lane)
             services.doorbell.ring(job.lane)
         row: Row = fresh_row(job, accepted.created_at)
-        if watch is not None and wait_s:
-            row = await until_ended(call, watch, job.id, wait_s, fresh=True) or row
+        if watch is not None and hold_s:
+            row = await until_ended(call, watch, job.id, hold_s, fresh=True) or row
+    if only and _missed(row):
+        raise Problem("cache_miss")
     return _answer(call, row, wait_s)
+
+
+def _missed(row: Row) -> bool:
+    return row["status"] == "failed" and row["error"] is not None and orjson.loads(row["error"])["code"] == "cache_miss"
 
 
 async def _replay(call: Call, accepted: Accepted, wait_s: int | None) -> Answer:

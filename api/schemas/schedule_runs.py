@@ -36,8 +36,8 @@ class RunOut(BaseModel):
         description="catch_up: a time that was missed, within an hour."
     )
     reason: str | None = Field(
-        description="Why it was skipped (overlap, missed), stopped (max_jobs, max_tokens, max_cost_usd, cancelled, refused) or "
-        "chose nothing (nothing_likely, too_many_asks)."
+        description="Why it was skipped (overlap, missed), stopped (max_jobs, max_tokens, max_cost_usd, cancelled, refused), "
+        "chose nothing (nothing_likely, too_many_asks) or left answers out of the cache (not_kept)."
     )
     message: str | None = Field(description="The reason in words.")
     scheduled_for: datetime

@@ -137,8 +137,8 @@ class ScheduleStore:
             await connection.execute(delete(schedules).where(_schedule.id == schedule_id))
             return True
 
-    async def run_now(self, schedule_id: UUID) -> UUID | None:
-        """Begin a run now; its id, or None when there is no such schedule.
+    async def run_now(self, schedule_id: UUID) -> Mapping[Any, Any] | None:
+        """Begin a run now and return it for ``render_run``; None when there is no such schedule.
 
         Raises:
             StillRunning: when one goes on.
@@ -152,7 +152,8 @@ class ScheduleStore:
                 if (other := (await connection.execute(going)).scalar_one_or_none()) is not None:
                     raise StillRunning(other)
                 # It has ended between the two looks, and nobody else begins one: the schedule is locked.
-            return run
+            # In this transaction: after it the schedule may be deleted, and its runs with it.
+            return (await connection.execute(statement("schedule_read_runs"), {"id": [run]})).mappings().one()
 
     async def runs(self, schedule_id: UUID, *, after: UUID | None, limit: int) -> Sequence[Mapping[Any, Any]] | None:
         """A page of runs for ``render_run``, newest first; None when there is no such schedule."""
@@ -167,11 +168,6 @@ class ScheduleStore:
                 return None
             found = list((await connection.execute(query)).scalars())
             return (await connection.execute(statement("schedule_read_runs"), {"id": found})).mappings().all()
-
-    async def run(self, run_id: UUID) -> Mapping[Any, Any]:
-        """One run for ``render_run``."""
-        async with as_tenant(self._engine, self._tenant) as connection:
-            return (await connection.execute(statement("schedule_read_runs"), {"id": [run_id]})).mappings().one()
 
     async def _one(self, connection: AsyncConnection, schedule_id: UUID, *, lock: bool = False) -> Schedule | None:
         query = select(*_COLUMNS).where(_schedule.id == schedule_id, _schedule.tenant_id == self._tenant)

@@ -82,28 +82,29 @@ class Caching:
         return finish
 
     async def after(self, job: Job, move: Finish | Requeue) -> Finish | Requeue:
-        """Tell the caches' part in a success, and keep its answer if it is whole; return the move.
+        """Tell the caches' part in an end, and keep the answer of a success if it is whole; return the move.
 
         To be awaited before the move is committed: whoever the commit lets in next finds the answer. Bounded; never raises.
         """
         found = Planned.of(job.cache_options)
-        if not isinstance(move, Finish) or move.status != "succeeded" or move.cache is not None or not found.key:
+        if not isinstance(move, Finish) or move.cache is not None or not found.key:
             return move
-        status = found.plan.status
-        move.cache = orjson.dumps({"status": status, "similarity": None, "age_s": None}).decode()
+        status, kept = found.plan.status, True
         CACHE_JOBS.labels(status).inc()
-        if found.plan.keep and move.result is not None:
+        if found.plan.keep and move.status == "succeeded" and move.result is not None:
             try:
-                await self._keep(job, move, found)
+                kept = await self._keep(job, move, found)
             except Exception:  # noqa: BLE001 - an answer that cannot be kept is an answer all the same
                 _log.exception("cache_keep_broke")
+                kept = False
+        move.cache = _told(status, kept=kept)
         return move
 
-    async def _keep(self, job: Job, move: Finish, found: Planned) -> None:
+    async def _keep(self, job: Job, move: Finish, found: Planned) -> bool:
         assert move.result is not None  # noqa: S101 - looked at by the caller
         body, result = orjson.loads(job.body), orjson.loads(move.result)
         if not complete(job.endpoint, body, result):
-            return
+            return False
         entry = Entry(
             result=move.result,
             usage=_read(move.usage),
@@ -116,6 +117,7 @@ class Caching:
         kept = await self._cache.put(job.tenant_id, found.key, entry, found.plan.ttl_s, job.running_ms() / 1000)
         if kept and found.partition and self._nearness is not None:
             await self._keep_question(job, body, result, found, self._nearness)
+        return kept
 
     async def _near(self, job: Job, found: Planned) -> NearHit | None:
         if self._nearness is None or found.plan.semantic != "on":
@@ -145,10 +147,17 @@ class Caching:
 
 
 def _missed(job: Job, stream: DeltaStream) -> Finish:
+    CACHE_JOBS.labels("miss").inc()
     return Finish(
         job.id, job.lease_no, "failed", stream.last_seq, error=orjson.dumps(_MISS).decode(), batch_size=job.batch_size,
-        plain=job.plain,
+        plain=job.plain, cache=_told("miss"),
     )  # fmt: skip
+
+
+def _told(status: str, *, kept: bool = True) -> str:
+    """Return what a job tells of caches; that its answer was to be kept and is not, only where it is so."""
+    told = {"status": status, "similarity": None, "age_s": None}
+    return orjson.dumps(told if kept else {**told, "kept": False}).decode()
 
 
 def _took_ms(move: Finish) -> float:

@@ -44,6 +44,7 @@ class CacheState(Answer):
     similarity: float | None = None
     age_s: float | None = None
     saved: Saved | None = None
+    kept: bool | None = Field(None, description="False where the answer was to be kept and is not; else left out.")
 
 
 class Timing(Answer):

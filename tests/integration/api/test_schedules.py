@@ -159,6 +159,14 @@ async def test_a_deleted_schedule_is_gone(admin: Caller) -> None:
     assert (await admin.http.patch(path, json={"paused": True})).status_code == 404
 
 
+async def test_a_schedule_deleted_while_it_is_started_is_gone_or_has_begun_and_never_an_error(admin: Caller) -> None:
+    for _ in range(20):
+        made = await admin.post("/v1/schedules", 201, json=schedule(paused=True))
+        path = f"/v1/schedules/{made['id']}"
+        started, deleted = await asyncio.gather(admin.http.post(path + "/run"), admin.http.delete(path))
+        assert (started.status_code in (202, 404), deleted.status_code) == (True, 204), started.text
+
+
 async def test_run_now_makes_the_jobs_and_tells_of_them(
     admin: Caller, store: Store, tick: Callable[[], Awaitable[None]]
 ) -> None:

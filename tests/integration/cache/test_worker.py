@@ -141,19 +141,34 @@ async def test_an_answer_that_was_filtered_is_not_kept(store: Store, cache: Cach
     job = await claimed(store, process, tenant)
     move = await Caching(cache).after(job, success(job, CUT))
     assert isinstance(move, Finish)
+    assert orjson.loads(move.cache or "")["kept"] is False
     await finish(store, process, move)
 
     job = await claimed(store, process, tenant)
     assert await Caching(cache).before(job, stream_of(job, client)) is None
 
 
-async def test_a_failure_is_not_kept_and_tells_nothing_of_caches(store: Store, cache: Cache) -> None:
+@pytest.mark.parametrize(("mode", "status"), [("default", "miss"), ("refresh", "refreshed"), ("off", None)])
+async def test_a_failure_is_not_kept_and_tells_that_nothing_answered_it(
+    store: Store, cache: Cache, mode: str, status: str | None
+) -> None:
     process = await store.process()
-    job = await claimed(store, process, await store.tenant())
+    job = await claimed(store, process, await store.tenant(), {"mode": mode})
     failure = Finish(job.id, job.lease_no, "failed", job.event_seq, error="{}")
     assert await Caching(cache).after(job, failure) is failure
-    assert failure.cache is None
+    told = None if status is None else {"status": status, "similarity": None, "age_s": None}
+    assert (failure.cache and orjson.loads(failure.cache)) == told
     assert await cache.size(job.tenant_id) == (0, 0)
+
+
+async def test_an_answer_that_the_cache_has_no_room_for_is_an_answer_and_says_so(store: Store, client: "Redis") -> None:
+    process = await store.process()
+    job = await claimed(store, process, await store.tenant())
+    move = await Caching(Cache(client, CacheSettings(wait_s=2.0, entry_bytes=1))).after(job, success(job))
+    assert isinstance(move, Finish)
+    assert orjson.loads(move.cache or "") == {"status": "miss", "similarity": None, "age_s": None, "kept": False}
+    await finish(store, process, move)
+    assert (await store.job(job.id)).status == "succeeded"
 
 
 async def test_a_job_that_wants_nothing_but_an_entry_fails_without_one(
@@ -164,6 +179,7 @@ async def test_a_job_that_wants_nothing_but_an_entry_fails_without_one(
     missed = await Caching(cache).before(job, stream_of(job, client))
     assert missed is not None
     assert orjson.loads(missed.error or "")["code"] == "cache_miss"
+    assert orjson.loads(missed.cache or "")["status"] == "miss"
 
 
 async def test_an_entry_can_be_found_by_the_labels_of_its_job(store: Store, cache: Cache) -> None:

@@ -83,8 +83,10 @@ class Schedules:
         """The jobs that a schedule made, oldest first."""
         return list(await self.store.rows("SELECT * FROM jobs WHERE schedule_id = :id ORDER BY id", id=schedule_id))
 
-    async def finish(self, worker: Process, most: int = 1000, *, lane: str = "default", tokens: int = 10) -> int:
-        """Have a worker claim jobs and succeed with them; how many."""
+    async def finish(
+        self, worker: Process, most: int = 1000, *, lane: str = "default", tokens: int = 10, cache: str | None = None
+    ) -> int:
+        """Have a worker claim jobs and succeed with them, with what `cache` tells of caches; how many."""
         claimed = await worker.claim(most, lane=lane)
         usage = f'{{"input_tokens":1,"output_tokens":{tokens - 1},"cached_tokens":0,"total_tokens":{tokens}}}'
         if claimed:
@@ -98,6 +100,7 @@ class Schedules:
                         result=RESULT,
                         usage=usage,
                         cost_usd=Decimal("0.01"),
+                        cache=cache,
                     )
                     for row in claimed
                 ]

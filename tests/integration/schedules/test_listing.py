@@ -1,5 +1,6 @@
-"""Jobs by the schedule that made them."""
+"""Jobs by the schedule that made them, and what a run tells of their answers."""
 
+import pytest
 from sqlalchemy import text
 
 from core.store.listing import JobFilter, list_jobs
@@ -32,3 +33,16 @@ async def test_the_jobs_of_a_schedule_are_found_by_index_among_many_others(sched
         )
     assert any("schedule_id_id_idx" in line for line in plan), plan
     assert not any("tenant_id_id_idx" in line for line in plan), plan
+
+
+@pytest.mark.parametrize(("kind", "lane", "reason"), [("prewarm", "prewarm", "not_kept"), ("jobs", "default", None)])
+async def test_a_prewarm_run_whose_answers_are_not_all_kept_says_so(
+    schedules: Schedules, kind: str, lane: str, reason: str | None
+) -> None:
+    schedule = await schedules.add(kind=kind, size=4)
+    await schedules.clock().once()
+    worker = await schedules.store.process()
+    await schedules.finish(worker, 3, lane=lane, cache='{"status":"refreshed"}')
+    await schedules.finish(worker, lane=lane, cache='{"status":"refreshed","kept":false}')
+    [run] = await schedules.runs(schedule)
+    assert (run.status, run.succeeded, run.reason) == ("completed", 4, reason)
