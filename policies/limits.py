@@ -3,7 +3,7 @@
 An account counts amounts that were taken and have not left it:
 
     tokens    a sliding minute: what was taken leaves 61 seconds later, settled or not
-    running   jobs that run: taken at the start, given back at the end
+    running   jobs that run: taken at the start, said again while they do, given back at the end
     open      jobs of the lane `interactive` that wait or run, and jobs of other lanes that run
     queued    jobs accepted and not started
     day       billionths of a USD spent on this UTC day
@@ -26,6 +26,7 @@ from policies.costs import nano_usd
 WINDOW_S: Final = 61.0  # a minute, and what clocks and the way of an answer may be off
 BASE_AGE_S: Final = 10.0
 _LOST_S: Final = 2 * 3600.0  # a job's longest attempt takes one hour
+RUNS_S: Final = 90.0  # whoever runs a job says so much more often; what a dead worker held is free again soon
 
 
 class Kind(StrEnum):
@@ -41,9 +42,9 @@ class Kind(StrEnum):
 
 BASED: Final = frozenset({Kind.OPEN, Kind.QUEUED, Kind.DAY, Kind.MONTH})
 MONEY: Final = frozenset({Kind.DAY, Kind.MONTH})
-# An acceptance takes milliseconds; one that never tells of its end leaves soon. A job may run for an hour.
+# An acceptance takes milliseconds; one that never tells of its end leaves soon.
 _STAYS_S: Final[Mapping[Kind, float]] = {
-    Kind.TOKENS: WINDOW_S, Kind.RUNNING: _LOST_S, Kind.OPEN: 60.0, Kind.QUEUED: 60.0, Kind.DAY: _LOST_S, Kind.MONTH: _LOST_S,
+    Kind.TOKENS: WINDOW_S, Kind.RUNNING: RUNS_S, Kind.OPEN: 60.0, Kind.QUEUED: 60.0, Kind.DAY: _LOST_S, Kind.MONTH: _LOST_S,
 }  # fmt: skip
 
 
@@ -200,7 +201,7 @@ class LocalAccounts:
         """Take all amounts or none.
 
         Args:
-            wish: id of the reservation; one that is held already is not taken twice.
+            wish: id of the reservation; one that is held already is not taken twice, but held for longer where it is `plain`.
             wanted: the accounts and amounts.
             now: microseconds of any clock that never goes back.
             bases: by account name, what Postgres told, and `Taken.at` of the answer that made somebody ask.
@@ -218,6 +219,8 @@ class LocalAccounts:
             if wish not in state.open:
                 state.open[wish] = (account.amount, now + int(account.stays_s * 1e6))
                 used[number] += account.amount
+            elif account.mode == "plain":
+                state.open[wish] = (state.open[wish][0], now + int(account.stays_s * 1e6))
         return Taken(granted=True, used=tuple(used), at=now)
 
     def settle(self, wish: str, wanted: Sequence[Account], truths: Sequence[int], now: int) -> None:

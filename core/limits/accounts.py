@@ -110,14 +110,14 @@ class Accounts:
         for wish, wanted, truths in due:
             self._local.settle(wish, wanted, truths, _now())
 
-    async def _once(self, wish: str, wanted: Sequence[Account], bases: Mapping[str, tuple[int, int]]) -> Taken:
+    async def _once(self, wish: str, wanted: Sequence[Account], bases: dict[str, tuple[int, int]]) -> Taken:
         if not self._away():
             try:
                 async with asyncio.timeout(_ANSWER_S):
                     return _taken(wanted, await self._take(keys=_keys(wanted), args=_taking(wish, wanted, bases)))
             except (RedisError, OSError, TimeoutError) as error:
                 self._lost(error)
-                bases = {}  # they carry the time of another clock
+                bases.clear()  # they carry the time of another clock, and have to be read again for this one
         return self._local.take(wish, shared(wanted, self._processes()), _now(), bases)
 
     async def _bases(self, wanted: Sequence[Account], at: int) -> dict[str, tuple[int, int]]:

@@ -15,7 +15,7 @@ from uuid import UUID
 from core.limits.accounts import Accounts
 from core.store.failures import DATABASE_ERRORS
 from policies.costs import nano_usd
-from policies.limits import MONEY, Account, Kind, Owners, accounts, renews_in_s
+from policies.limits import MONEY, RUNS_S, Account, Kind, Owners, accounts, renews_in_s
 
 _KNOWN_S: Final = 10.0
 _MOST_KEYS: Final = 10_000
@@ -23,6 +23,7 @@ _PACE_S: Final = 60.0  # held-back jobs are spread over at most this long: whoev
 _BUDGET_S: Final = 300.0
 _RUN_S: Final = 2.0
 _PAUSE_S: Final = 1.0
+_AGAIN_S: Final = RUNS_S / 4
 _LEAST_S: Final = 0.1
 _BATCH_S: Final = 28 * 3600.0  # as long as a batch's jobs may be away at an upstream
 _MOST_FIRST_S: Final = 10.0  # the window may hold estimates that are settled, and much smaller, any moment
@@ -57,9 +58,10 @@ class Gate:
     Args:
         accounts: where amounts are taken from.
         load: reads the limits behind keys.
+        again_s: how often it is said that admitted jobs still run, in seconds.
     """
 
-    def __init__(self, accounts: Accounts, load: Load) -> None:
+    def __init__(self, accounts: Accounts, load: Load, again_s: float = _AGAIN_S) -> None:
         self._accounts = accounts
         self._load = load
         self._known: OrderedDict[UUID, tuple[float, Owners | None]] = OrderedDict()
@@ -68,6 +70,8 @@ class Gate:
         self._run_s: dict[str, float] = {}
         self._settlements: list[tuple[str, tuple[Account, ...], tuple[int, ...]]] = []
         self._settling: asyncio.Task[None] | None = None
+        self._again_s = again_s
+        self._keeping: asyncio.Task[None] | None = None
 
     def unlimited(self, key: UUID | None) -> bool:
         """Whether jobs of this key need not ask: it is known, and lately, to have no limits. Costs nothing."""
@@ -154,6 +158,9 @@ class Gate:
 
     async def aclose(self) -> None:
         """Wait until everything is settled."""
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.gather(self._keeping, return_exceptions=True)
         while self._settling is not None and not self._settling.done():
             with suppress(asyncio.CancelledError):
                 await self._settling
@@ -162,6 +169,23 @@ class Gate:
         while self._settlements:
             due, self._settlements = self._settlements, []
             await self._accounts.settle_many(due)
+
+    async def _keep(self) -> None:
+        """Say again and again which jobs run, as long as any does: what nobody speaks of leaves."""
+        while running := self._running():
+            await asyncio.sleep(self._again_s)
+            running = self._running()
+            await self._accounts.take_many([(job.hex, wanted) for job, wanted in running])
+            # Who ended meanwhile may have been taken anew.
+            ended = [(job.hex, wanted, (0,) * len(wanted)) for job, wanted in running if job not in self._held]
+            await self._accounts.settle_many(ended)
+
+    def _running(self) -> list[tuple[UUID, tuple[Account, ...]]]:
+        held = (
+            (job, tuple(each for each in wanted if each.kind is Kind.RUNNING))
+            for job, (wanted, _) in self._held.items()
+        )
+        return [(job, wanted) for job, wanted in held if wanted]
 
     def _owners(self, key: UUID | None) -> Owners | None:
         return None if key is None else self._known.get(key, (0.0, None))[1]
@@ -204,6 +228,8 @@ class Gate:
                 waits[each.job] = self._wait_s(outcome.refused, outcome.wait_s, now, today)
             else:
                 waits[each.job] = _PAUSE_S
+        if (self._keeping is None or self._keeping.done()) and self._running():
+            self._keeping = asyncio.create_task(self._keep(), name="keep-running")
         return waits
 
     def _wait_s(self, account: Account, wait_s: float, now: float, today: datetime) -> float:

@@ -82,9 +82,13 @@ if refused > 0 then
   end
 else
   for i, key in ipairs(KEYS) do
-    if not held[i] then
-      local at = 2 + (i - 1) * EACH
-      local amount, stays = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
+    local at = 2 + (i - 1) * EACH
+    local amount, stays = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
+    if held[i] and ARGV[at + 4] == 'plain' then
+      -- Said again: it stays for longer.
+      redis.call('ZADD', key .. ':o', number(now_ms + stays), id)
+      lives(key, stays + 60000)
+    elseif not held[i] then
       redis.call('HSET', key, 'a:' .. id, number(amount))
       redis.call('HINCRBY', key, 'sum', number(amount))
       redis.call('ZADD', key .. ':o', number(now_ms + stays), id)

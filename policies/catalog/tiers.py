@@ -16,7 +16,7 @@ def complete(written: Mapping[str, Tiers], deployments: Mapping[str, tuple[Deplo
 
     `auto` takes the next more demanding tier's models where a tier has none, else the next less demanding one's. `cheap` takes
     `auto`'s, cheapest first; `fast` takes `auto`'s as they are, because a catalog knows no speeds; `best` takes those of
-    `reasoning` for that tier and those of `complex` for all others.
+    `reasoning` for that tier and those of `complex` for all others: its own, where it says which those are.
 
     Raises:
         ValueError: if `auto` has no model in any tier.
@@ -26,7 +26,8 @@ def complete(written: Mapping[str, Tiers], deployments: Mapping[str, tuple[Deplo
         tier: tuple(sorted(models, key=lambda model: _price(deployments.get(model, ()))))
         for tier, models in auto.items()
     }
-    best = {tier: auto["reasoning" if tier == "reasoning" else "complex"] for tier in TIERS}
+    most = _given(written.get("best", {})).get("complex", auto["complex"])
+    best = {tier: auto["reasoning"] if tier == "reasoning" else most for tier in TIERS}
     defaults = {"auto": auto, "cheap": cheap, "fast": auto, "best": best}
     return {flavour: {**defaults[flavour], **_given(written.get(flavour, {}))} for flavour in FLAVOURS}
 

@@ -115,9 +115,10 @@ class ModelPlane:
             merger.slots_changed()
 
     def _adopt(self, catalog: Catalog) -> None:
-        known = set(self.router.states)
+        known = self.router.states
         self.router.adopt(catalog)
-        fresh = [name for name in self.router.states if name not in known]
+        # New ones, and those that have another address now.
+        fresh = [name for name, state in self.router.states.items() if known.get(name) is not state]
         if fresh:
             self._warming = asyncio.ensure_future(self._warm(fresh))
 

@@ -24,11 +24,12 @@ class Adapting:
     """The limit of one deployment as this process would set it, and what it has heard for that.
 
     Attributes:
+        state: what this process sees of the deployment; another one when the catalog gave it another address.
         news: the limit that the others should go by from now on; None when it stays.
     """
 
     def __init__(self, state: DeploymentState) -> None:
-        self._state = state
+        self.state = state
         self._limit = AdaptiveLimit(state.part.floor, state.part.ceiling)
         self._heard: dict[str, _Told] = {}
         self._slowness: tuple[int, float, float, int] | None = None
@@ -36,12 +37,12 @@ class Adapting:
 
     def note(self, now: float) -> dict[str, Any]:
         """Return what this process tells the others."""
-        found = self._state.slowness.verdict(now)
+        found = self.state.slowness.verdict(now)
         if found is not None:
             # It stands until there is news; the number tells who listens whether it is.
             number = 1 + (self._slowness[0] if self._slowness else 0)
             self._slowness = (number, found.times, found.ms, found.answers)
-        state = self._state
+        state = self.state
         return {
             "f": -(-state.peak // state.merge), "c": state.completed, "o": state.overloaded, "s": self._slowness
         }  # fmt: skip
@@ -62,26 +63,26 @@ class Adapting:
         self._heard = heard
         slowness = together(verdicts)
         self._limit.floor, self._limit.ceiling, self._limit.exact = (
-            self._state.part.floor,
-            self._state.part.ceiling,
+            self.state.part.floor,
+            self.state.part.ceiling,
             limit,
         )
         self._limit.on_tick(
             now, in_flight=sum(note["f"] for note in notes.values()), completed=completed, failed_overload=overloaded,
             slowness=slowness.times if slowness else None, answer_ms=slowness.ms if slowness else None,
         )  # fmt: skip
-        self._state.peak = self._state.units
+        self.state.peak = self.state.units
         if self._limit.exact != limit:
             self.news = self._limit.exact
-            _log.debug("limit_adapted", deployment=self._state.name, limit=round(self._limit.exact, 2))
+            _log.debug("limit_adapted", deployment=self.state.name, limit=round(self._limit.exact, 2))
 
     def alone(self, me: str, workers: int, now: float) -> int:
         """Adapt by what this process sees, taking the others for its like; return the limit."""
         note = self.note(now)
-        self.by_all({me: {**note, "f": note["f"] * workers}}, float(self._state.part.limit), now)
+        self.by_all({me: {**note, "f": note["f"] * workers}}, float(self.state.part.limit), now)
         return self._limit.limit
 
     def leave_it(self) -> None:
         """Another process adapts: what was heard is no longer needed, and would be old when it is again."""
         self._heard.clear()
-        self._state.peak = self._state.units
+        self.state.peak = self.state.units

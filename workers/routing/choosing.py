@@ -18,7 +18,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "weighted": "drawn by weight",
     "cheapest": "the cheapest",
     "lowest_ttft": "the one with the quickest first token",
-    "prefix_affinity": "the one that has seen this beginning before",
+    "prefix_affinity": "the one that takes requests with this beginning",
 }
 
 
@@ -79,14 +79,16 @@ def choose_among(
     }
     if not open_now:
         return None
-    policy = model.policy
+    policy, balance = model.policy, model.policy.balance
+    beginning = prefix() if prefix is not None and balance == "prefix_affinity" else None
+    if balance == "prefix_affinity" and beginning is None:
+        balance = "peak_ewma"
     found = choose(
-        policy.balance, [state.candidate(now, free) for state, free in open_now.values()], rng,
-        prefix=prefix() if prefix is not None and policy.balance == "prefix_affinity" else None,
+        balance, [state.candidate(now, free) for state, free in open_now.values()], rng, prefix=beginning,
         regions=policy.regions,
     )  # fmt: skip
     state = open_now[found.name][0]
     model.asked(state.weight_of(endpoint))
     healthy = sum(other.usable(now) for other in able)
-    how = _WORDS[policy.balance] if len(open_now) > 1 else "the only one with room"
+    how = _WORDS[balance] if len(open_now) > 1 else "the only one with room"
     return Choice(state, f"{healthy} of {len(able)} deployments healthy; {how}")

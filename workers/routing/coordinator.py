@@ -147,6 +147,7 @@ class Coordinator:
         ledger = self._ledgers.get(state.name)
         if ledger is None:
             ledger = self._ledgers[state.name] = _Ledger(state)
+        ledger.limit.state = state
         part, counts = state.part, state.breaker.counts(now)
         ask = part.report(self._router.slots_in_use(state))
         note = {

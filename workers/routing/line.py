@@ -19,7 +19,8 @@ class Line:
             async with asyncio.timeout(seconds):
                 await turn
         except TimeoutError:
-            return False
+            # Called in the moment when the time ran out: nobody else was called instead.
+            return turn.done() and not turn.cancelled()
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
                 # Called and gone in the same moment: the next one has the turn.

@@ -148,10 +148,12 @@ class Router:
         if (known := self._models.get(self.catalog.resolve(model))) is not None:
             known.coming = max(0, known.coming - 1)
 
-    def away(self, model: str) -> bool:
-        """Whether no deployment of ``model`` may be called now: broken or resting, not merely full."""
+    def away(self, model: str, endpoint: str) -> bool:
+        """Whether no deployment of ``model`` may be called at ``endpoint`` now: broken or resting, not merely full."""
         known, now = self._models.get(self.catalog.resolve(model)), clock()
-        return known is None or not any(state.usable(now) for state in known.states)
+        return known is None or not any(
+            state.usable(now) for state in known.states if state.deployment.serves(endpoint)
+        )
 
     def has_room(self, state: DeploymentState, endpoint: str) -> bool:
         """Whether one more job at ``endpoint`` may go there now."""
@@ -194,10 +196,9 @@ class Router:
     def fallback(self, model: str, endpoint: str) -> tuple[str, Choice] | None:
         """Return a fallback model's deployment for a model whose own are all away, and the model's name; None for none."""
         known = self._models.get(self.catalog.resolve(model))
-        now = clock()
-        if known is None or any(state.usable(now) for state in known.states):
+        if known is None or not self.away(model, endpoint):
             return None
-        for other in self._fallbacks(known, now):
+        for other in self._fallbacks(known, clock()):
             name = other.states[0].deployment.model
             found = self.choose(name, endpoint)
             if found is not None:

@@ -199,7 +199,7 @@ class TestEverythingAway:
         door.set("reset")
         routes = await reach(store, *await add(store, tenant, 12))
         assert {route["deployment"] for route in routes} == {"b"}
-        assert engine._on_loop.router.away("m")
+        assert engine._on_loop.router.away("m", "/v1/chat/completions")
         [route] = await reach(store, *await add(store, tenant))
         assert route["deployment"] == "b"
         assert "deployments of m are away: fallback to other" in route["reason"] or route["fallbacks"]

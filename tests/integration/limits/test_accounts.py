@@ -15,6 +15,7 @@ from cli.stack.redis import EmbeddedRedis
 from core.announce import open_redis
 from core.limits import Accounts, Candidate, Gate
 from policies.limits import BASED, Account, Kind, Limits, LocalAccounts, Owners
+from tests.support.proxy import Proxy
 
 TENANT = UUID(int=7)
 
@@ -205,6 +206,20 @@ async def test_the_scripts_do_what_the_model_does(
 
 def owners(key: UUID, **limits: int) -> Owners:
     return Owners(TENANT, key, Limits(**limits))  # type: ignore[arg-type]
+
+
+async def test_a_redis_that_goes_while_postgres_is_asked_refuses_nobody(redis: EmbeddedRedis, truth: Truth) -> None:
+    with Proxy(str(redis.socket)) as proxy:
+        client = open_redis(f"redis://127.0.0.1:{proxy.port}/0", 1.0)
+
+        async def asked_as_redis_goes(wanted: Sequence[Account]) -> Mapping[str, int]:
+            proxy.set("reset")
+            return await truth(wanted)
+
+        queued = account(Kind.QUEUED, limit=10, amount=1)
+        taken = await Accounts(client, asked_as_redis_goes).take("a", [queued])
+        assert (taken.granted, taken.used, truth.asked) == (True, (1,), 2)
+        await client.aclose()
 
 
 async def test_the_gate_holds_back_what_exceeds_a_limit_and_spreads_it(ledger: Accounts) -> None:

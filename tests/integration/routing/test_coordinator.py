@@ -242,6 +242,21 @@ async def test_turned_away_calls_lower_the_limit_of_all_workers(open_worker: Ope
     assert limits[0] >= 4
 
 
+async def test_the_limit_goes_on_adapting_when_the_catalog_gives_a_deployment_another_address(
+    open_worker: OpenWorker,
+) -> None:
+    worker = open_worker(deployment(max_concurrency=20, min_concurrency=4))
+    await worker.coordinator.once()
+    elsewhere = deployment(max_concurrency=20, min_concurrency=4, base_url="http://elsewhere.test")
+    worker.router.adopt(Catalog((elsewhere,)))
+    await worker.coordinator.once()
+    worker.start()
+    worker.fail("rate_limited", upstream_status=429)
+    for _ in range(3):
+        await worker.coordinator.once()
+    assert 4 <= worker.a.part.limit < 20
+
+
 async def test_whole_answers_that_come_slowly_lower_the_limit_of_all_workers(open_worker: OpenWorker) -> None:
     busy, quiet = (open_worker(deployment(max_concurrency=20)) for _ in range(2))
 

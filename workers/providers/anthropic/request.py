@@ -53,6 +53,7 @@ def message_request(body: Json, deployment: Deployment, *, stream: bool, samplin
     _tools(body, request)
     _sampling(body, request, ignored, wanted=sampling)
     _reasoning(body, request, ignored, able="reasoning" in deployment.capabilities)
+    _steady_thought(request, ignored)
     _rest(body, request, ignored)
     if stream:
         request["stream"] = True
@@ -174,8 +175,20 @@ def _reasoning(body: Json, request: Json, ignored: list[str], *, able: bool) -> 
         ignored.append("reasoning_effort")
         return
     request.setdefault("output_config", {})["effort"] = _EFFORTS[effort]
-    if effort not in ("none", "minimal"):
+    # A tool that must be called leaves no room for thinking: the two together are refused.
+    forced = request.get("tool_choice", {}).get("type") in ("any", "tool")
+    if effort not in ("none", "minimal") and not forced:
         request.setdefault("thinking", {"type": "adaptive"})
+
+
+def _steady_thought(request: Json, ignored: list[str]) -> None:
+    """Who thinks is not sampled otherwise: refused for one request, it would be taken for a model that never is."""
+    if request.get("thinking", {}).get("type") not in ("enabled", "adaptive"):
+        return
+    for name in SAMPLING:
+        if name in request and not (name == "temperature" and request[name] == 1):
+            del request[name]
+            ignored.append(name)
 
 
 def _rest(body: Json, request: Json, ignored: list[str]) -> None:

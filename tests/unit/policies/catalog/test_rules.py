@@ -191,6 +191,14 @@ def test_every_flavour_has_every_tier() -> None:
     }
 
 
+def test_the_best_flavours_own_complex_models_serve_its_lesser_tiers_too() -> None:
+    auto = good(
+        auto={"simple": ["small"], "complex": ["large"], "reasoning": ["unpriced"], "best": {"complex": ["twin"]}}
+    ).auto
+    assert auto is not None
+    assert [auto.models_for("best", tier) for tier in TIERS] == [("twin",)] * 3 + [("unpriced",)]
+
+
 def test_the_cheap_flavour_asks_the_cheapest_model_of_a_tier_first() -> None:
     auto = good(auto={"medium": ["unpriced", "large", "small"]}).auto
     assert auto is not None

@@ -104,6 +104,15 @@ def test_a_prefix_is_worked_out_only_where_a_policy_goes_by_it() -> None:
     assert len(chosen) == 1
 
 
+def test_the_reason_speaks_of_a_beginning_only_where_the_request_has_one() -> None:
+    made = router(deployment("a"), deployment("b"), m=RoutingPolicy(balance="prefix_affinity"))
+    told = [made.choose("m", CHAT, prefix=lambda found=found: found) for found in (b"once upon", None)]  # type: ignore[misc]
+    assert [choice.reason.partition("; ")[2] for choice in told if choice] == [
+        "the one that takes requests with this beginning",
+        "the quicker of two drawn at random",
+    ]
+
+
 def test_a_model_whose_deployments_are_away_has_the_room_of_its_fallback() -> None:
     policy = RoutingPolicy(fallbacks={"outage": ("other",)})
     made = router(deployment("a"), deployment("b", "other"), m=policy)
@@ -117,6 +126,19 @@ def test_a_model_whose_deployments_are_away_has_the_room_of_its_fallback() -> No
     break_down(without.states["a"])
     assert without.room() == {"m": 0, "other": 4}
     assert 0.25 <= without.pause_s("m") <= 45
+
+
+def test_a_model_is_away_for_an_endpoint_when_only_deployments_that_do_not_serve_it_are_left() -> None:
+    policy = RoutingPolicy(fallbacks={"outage": ("other",)})
+    vectors = deployment("v", endpoints=frozenset({EMBED}))
+    made = router(deployment("a"), vectors, deployment("b", "other"), m=policy)
+    break_down(made.states["a"])
+    assert made.away("m", CHAT)
+    assert not made.away("m", EMBED)
+    found = made.fallback("m", CHAT)
+    assert found is not None
+    assert found[0] == "other"
+    assert made.fallback("m", EMBED) is None
 
 
 def test_a_full_model_waits_and_does_not_fall_back() -> None:

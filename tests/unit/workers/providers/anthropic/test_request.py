@@ -88,6 +88,25 @@ def test_effort_is_for_models_that_reason(effort: str, able: bool, sent: Any, ig
     assert left == ignored
 
 
+def test_who_is_to_think_is_not_sampled_otherwise() -> None:
+    able = {"capabilities": frozenset({"reasoning"})}
+    request, left = translated(deployment=able, reasoning_effort="high", temperature=0.3, top_p=0.9)
+    assert not {"temperature", "top_p"} & set(request)
+    assert sorted(left) == ["temperature", "top_p"]
+    request, left = translated(deployment=able, thinking={"type": "enabled", "budget_tokens": 2000}, temperature=1)
+    assert (request["temperature"], left) == (1, [])
+    assert translated(deployment=able, reasoning_effort="minimal", temperature=0.3)[0]["temperature"] == 0.3
+
+
+def test_who_must_call_a_tool_does_not_think_first() -> None:
+    tools = [{"type": "function", "function": {"name": "f"}}]
+    able = {"capabilities": frozenset({"reasoning"})}
+    request, _ = translated(deployment=able, reasoning_effort="high", tools=tools, tool_choice="required")
+    assert (request["output_config"], request.get("thinking")) == ({"effort": "high"}, None)
+    request, _ = translated(deployment=able, reasoning_effort="high", tools=tools, tool_choice="auto")
+    assert request["thinking"] == {"type": "adaptive"}
+
+
 def test_a_loose_wish_for_json_goes_into_the_system_prompt() -> None:
     request, _ = translated(response_format={"type": "json_object"})
     assert "JSON object" in request["system"][0]["text"]
