@@ -16,8 +16,10 @@ async def test_whatever_goes_wrong_every_promise_is_kept(tmp_path: Path) -> None
     outcome = await soak(SEED, SECONDS, tmp_path)
     assert outcome.violations == []
     # Otherwise it would show nothing.
-    assert {"plain", "streamed", "cached", "one at a time", "late", "bulk"} <= set(outcome.kinds)
+    kinds = {"plain", "streamed", "cached", "one at a time", "late", "doomed", "short-lived", "bulk"}
+    assert kinds <= set(outcome.kinds)
     assert outcome.jobs["succeeded"] > 100
+    assert outcome.jobs["failed"] > 0
 
 
 def test_a_seed_stands_for_the_same_faults_each_time() -> None:

@@ -1,19 +1,14 @@
 """What has to hold after the calm, whatever went wrong before. Each violation is one line that names the job."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import Row, text
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core import ids
-from core.store.entering import FLIGHT
-from tests.integration.webhooks.receivers import Received
-from tests.soak.journal import Journal
+from tests.soak.evidence import Evidence
 
 _ENDS: Final = ("succeeded", "failed", "cancelled", "expired")
 _WITHOUT_CALL: Final = ("hit", "semantic_hit", "coalesced")
@@ -21,72 +16,22 @@ _WITHOUT_CALL: Final = ("hit", "semantic_hit", "coalesced")
 _JUMP: Final = 900_000
 _BEHIND_JUMP: Final = ("job.reset", "job.failed", "job.cancelled")
 
-_QUERIES: Final[Mapping[str, str]] = {
-    "jobs": "SELECT id, tenant_id, status, stream, body, result, attempts, lease_no, event_seq, group_id, metadata, usage, "
-    "cost_usd, error, cache ->> 'status' AS cache, webhook IS NOT NULL AS own_url FROM jobs ORDER BY id",
-    "attempts": "SELECT job_id, lease_no, outcome FROM attempts ORDER BY job_id, lease_no",
-    "events": "SELECT job_id, seq, last_seq, type, data FROM job_events ORDER BY job_id, seq",
-    "groups": "SELECT id, total, remaining, finished_at FROM groups",
-    "places": " UNION ALL ".join(
-        f"SELECT job_id, '{table}' AS place FROM {table}" for table in ("ready", "waiting", "held_back", "running")
-    ),
-    "flights": f"SELECT tenant_id, key FROM concurrency_keys WHERE key LIKE '{FLIGHT}%'",
-    "standing": "SELECT t.name, s.* FROM tenants t CROSS JOIN LATERAL standing(t.id, NULL, 1000) s",
-    "usage": "SELECT coalesce(sum(jobs), 0) AS jobs, coalesce(sum(failed), 0) AS failed, "
-    "coalesce(sum(input_tokens), 0) AS input_tokens, coalesce(sum(output_tokens), 0) AS output_tokens, "
-    "coalesce(sum(cost_usd), 0) AS cost_usd FROM usage_days",
-    "keys": "SELECT key, object_id FROM idempotency_keys",
-    "deliveries": "SELECT d.id, d.status, d.url, e.id AS event_id, e.type, e.job_id, e.group_id FROM webhook_deliveries d "
-    "JOIN webhook_events e ON e.id = d.event_id",
-}
-_JSON: Final = frozenset({"body", "result", "metadata", "usage", "error", "data"})
-Rows = list[SimpleNamespace]
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """What the checker looks at: tables as they are after the calm, the clients' journal, the receiver's log."""
-
-    tables: Mapping[str, Rows]
-    journal: Journal
-    received: list[Received]
-
-    @classmethod
-    async def gather(cls, owner: AsyncEngine, journal: Journal, received: Sequence[Received]) -> "Evidence":
-        """Read the tables, all in one snapshot."""
-        async with owner.connect() as connection:
-            await connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
-            tables = {
-                name: [_plain(row) for row in await connection.execute(text(query))] for name, query in _QUERIES.items()
-            }
-        return cls(tables, journal, list(received))
-
-    def by_job(self, table: str) -> Mapping[Any, list[SimpleNamespace]]:
-        """The rows of a table by their job."""
-        sorted_out: defaultdict[Any, list[SimpleNamespace]] = defaultdict(list)
-        for row in self.tables[table]:
-            sorted_out[row.job_id].append(row)
-        return sorted_out
-
-
-def _plain(row: Row[Any]) -> SimpleNamespace:
-    """A row with its JSON read: statements without types leave it as text."""
-    return SimpleNamespace(
-        **{
-            name: orjson.loads(value) if name in _JSON and isinstance(value, str) else value
-            for name, value in row._mapping.items()
-        }
-    )
-
 
 def violations(seen: Evidence) -> list[str]:
     """Return everything that is wrong, in words."""
-    checks = (_promises, _attempts, _results, _events, _places, _usage, _groups, _keys, _webhooks, _calls)
+    checks = (
+        _promises, _attempts, _defeats, _results, _readers, _answers, _events, _places, _usage, _groups, _keys, _webhooks, _calls,
+    )  # fmt: skip
     return [*seen.journal.problems, *(problem for check in checks for problem in check(seen))]
 
 
 def _name(job: Any) -> str:
     return ids.encode(ids.JOB, job)
+
+
+def _ends(events: list[SimpleNamespace]) -> Counter[str]:
+    """How often each end was told; a job that was put back has more than one."""
+    return Counter(event.type for event in events if event.type.removeprefix("job.") in _ENDS)
 
 
 def _promises(seen: Evidence) -> Iterator[str]:
@@ -118,6 +63,30 @@ def _attempts(seen: Evidence) -> Iterator[str]:
             yield f"{_name(job.id)}: {job.status} ({job.cache}) with {outcomes['succeeded']} successful attempts"
 
 
+def _defeats(seen: Evidence) -> Iterator[str]:
+    """I10: a job fails only when its last attempt did, and expires only when it had none in time."""
+    tried, events = seen.by_job("attempts"), seen.by_job("events")
+    for job in seen.tables["jobs"]:
+        name, code = _name(job.id), job.error and job.error["code"]
+        doomed = not {"error", "malformed"}.isdisjoint(job.body["sim"])
+        if job.attempts > job.max_attempts:
+            yield f"{name}: {job.attempts} attempts, and it may have {job.max_attempts}"
+        if doomed and job.status == "succeeded":
+            yield f"{name}: succeeded, and its model always fails"
+        if (job.status == "failed") != (code is not None):
+            yield f"{name}: {job.status} with the error {code}"
+        if job.status == "failed" and code != "attempts_exhausted" and not doomed:
+            yield f"{name}: failed by {code}, which passes"
+        if code == "attempts_exhausted" and job.attempts != job.max_attempts:
+            yield f"{name}: failed after {job.attempts} attempts, and it may have {job.max_attempts}"
+        if _ends(events[job.id]).total() > 1:
+            continue  # it got more attempts and a later expiry when it was put back
+        if job.status == "expired" and (tried[job.id] or job.finished_at < job.expires_at):
+            yield f"{name}: expired at {job.finished_at}, not {job.expires_at}, after {len(tried[job.id])} attempts"
+        if tried[job.id] and tried[job.id][0].started_at > job.expires_at:
+            yield f"{name}: started at {tried[job.id][0].started_at} and had to by {job.expires_at}"
+
+
 def _results(seen: Evidence) -> Iterator[str]:
     """I2, I8: the result is the answer to this job's question, and what was streamed is the result."""
     events = seen.by_job("events")
@@ -136,14 +105,32 @@ def _results(seen: Evidence) -> Iterator[str]:
                     told += "".join(delta["delta"] for delta in event.data)
             if told != content:
                 yield f"{_name(job.id)}: streamed {told!r} and has the result {content!r}"
-        read, kind = seen.journal.read.get(_name(job.id), (content, "job.succeeded"))
-        if (read, kind) != (content, "job.succeeded"):
+
+
+def _readers(seen: Evidence) -> Iterator[str]:
+    """I8: whoever followed a job got its end, and before that its result."""
+    events = seen.by_job("events")
+    for job in seen.tables["jobs"]:
+        read, kind = seen.journal.read.get(_name(job.id), (None, ""))
+        content = job.result["choices"][0]["message"]["content"] if job.status == "succeeded" else read
+        if read is not None and (kind not in _ends(events[job.id]) or (kind == "job.succeeded" and read != content)):
             steps = "; ".join(seen.journal.steps.get(_name(job.id), []))
-            yield f"{_name(job.id)}: a reader got {kind} after {read!r}, and the result is {content!r}; it got {steps}"
+            yield f"{_name(job.id)}: a reader got {kind} after {read!r}, it is {job.status} by {content!r}; it got {steps}"
+
+
+def _answers(seen: Evidence) -> Iterator[str]:
+    """I1: an end that an answer told was there to stay."""
+    events = seen.by_job("events")
+    for job in seen.tables["jobs"]:
+        told = seen.journal.told.get(_name(job.id), {"status": job.status, "result": job.result})
+        if f"job.{told['status']}" not in _ends(events[job.id]):
+            yield f"{_name(job.id)}: was told as {told['status']}, and its ends are {dict(_ends(events[job.id]))}"
+        if told["status"] == "succeeded" and told["result"] != job.result:
+            yield f"{_name(job.id)}: was told with the result {told['result']}, and it is {job.result}"
 
 
 def _events(seen: Evidence) -> Iterator[str]:
-    """I3: numbers without gaps but for the documented jump, one end, a start for each claim."""
+    """I3: numbers without gaps but for the documented jump, an end each time it was queued, a start for each claim."""
     events = seen.by_job("events")
     for job in seen.tables["jobs"]:
         last, kinds = 1, Counter[str]()
@@ -155,8 +142,9 @@ def _events(seen: Evidence) -> Iterator[str]:
                 yield f"{_name(job.id)}: events {event.seq} to {event.last_seq} hold {len(event.data)} deltas"
             last = event.last_seq
             kinds[event.type] += 1
-        ends = [f"job.{end}" for end in _ENDS if kinds[f"job.{end}"]]
-        if ends != [f"job.{job.status}"] or kinds[ends[0]] != 1 or last != job.event_seq:
+        end = events[job.id][-1].type if events[job.id] else None
+        told = (end, last, _ends(events[job.id]).total())
+        if told != (f"job.{job.status}", job.event_seq, 1 + kinds["job.queued"]):
             yield f"{_name(job.id)}: is {job.status} at {job.event_seq}, its events: {dict(kinds)} up to {last}"
         if kinds["job.started"] != job.lease_no:
             yield f"{_name(job.id)}: {job.lease_no} claims and {kinds['job.started']} starts told"
@@ -177,11 +165,12 @@ def _places(seen: Evidence) -> Iterator[str]:
 
 def _usage(seen: Evidence) -> Iterator[str]:
     """I9: the books hold what the jobs used, each once."""
-    jobs = [job for job in seen.tables["jobs"] if job.status in ("succeeded", "failed")]
+    jobs = [job for job in seen.tables["jobs"] if job.status == "succeeded"]
+    ends = _ends(seen.tables["events"])
     called = [job.usage for job in jobs if job.usage and job.cache not in _WITHOUT_CALL]
     wanted = {
-        "jobs": len(jobs),
-        "failed": sum(job.status == "failed" for job in jobs),
+        "jobs": ends["job.succeeded"] + ends["job.failed"],
+        "failed": ends["job.failed"],
         "input_tokens": sum(usage["input_tokens"] for usage in called),
         "output_tokens": sum(usage["output_tokens"] for usage in called),
         "cost_usd": sum(job.cost_usd or 0 for job in jobs),
@@ -217,29 +206,44 @@ def _keys(seen: Evidence) -> Iterator[str]:
 def _webhooks(seen: Evidence) -> Iterator[str]:
     """I6: one event for each end, told at least once to everybody who wants it, always under one id."""
     told: defaultdict[tuple[str, str, bool], set[str]] = defaultdict(set)
+    bodies: dict[str, bytes] = {}
     for request in seen.received:
         event = orjson.loads(request.body)
+        if bodies.setdefault(request.headers["webhook-id"], request.body) != request.body:
+            yield f"{event['data']['id']}: {event['type']} was told in two ways under one id"
+        if event["id"] != request.headers["webhook-id"] or not _says_so(event["type"], event["data"]):
+            yield f"{event['data']['id']}: {event['type']} under {request.headers['webhook-id']} says {request.body[:300]!r}"
         told[event["data"]["id"], event["type"], "own=1" in request.line].add(request.headers["webhook-id"])
     wanted = _expected(seen)
-    for of, kind, own in wanted:
-        if len(told.get((of, kind, own), ())) != 1:
-            yield f"{of}: {kind} ({'own URL' if own else 'endpoint'}) came under the ids {told.get((of, kind, own))}"
-    for of, kind, own in told.keys() - wanted:
+    for (of, kind, own), times in wanted.items():
+        if len(told.get((of, kind, own), ())) != times:
+            by = "own URL" if own else "endpoint"
+            yield f"{of}: {times} times {kind} ({by}) came under the ids {told.get((of, kind, own))}"
+    for of, kind, own in told.keys() - wanted.keys():
         yield f"{of}: {kind} ({'own URL' if own else 'endpoint'}) came and nobody was to be told"
     for row in seen.tables["deliveries"]:
         if row.status != "delivered":
             yield f"{_name(row.job_id) if row.job_id else row.group_id}: delivery of {row.type} is {row.status}"
 
 
-def _expected(seen: Evidence) -> set[tuple[str, str, bool]]:
-    """Who is to be told of what. The first tenant has an endpoint; the names of its clients begin with `first`."""
+def _says_so(kind: str, data: Mapping[str, Any]) -> bool:
+    """Whether what is told is what the event's type says: this end of a job, or a group in which all have ended."""
+    if data["object"] == "job":
+        return bool(kind == f"job.{data['status']}")
+    return bool(sum(data["counts"][end] for end in _ENDS) == data["total"])
+
+
+def _expected(seen: Evidence) -> Counter[tuple[str, str, bool]]:
+    """Who is to be told of what, and how often. The first tenant has an endpoint; the names of its clients begin with `first`."""
     groups = {row.group_id for row in seen.tables["jobs"] if row.group_id and row.metadata["mark"].startswith("first")}
-    wanted = {(ids.encode(ids.GROUP, group), "group.completed", False) for group in groups}
+    wanted = Counter((ids.encode(ids.GROUP, group), "group.completed", False) for group in groups)
+    events = seen.by_job("events")
     for job in seen.tables["jobs"]:
-        if job.metadata["mark"].startswith("first"):
-            wanted.add((_name(job.id), f"job.{job.status}", False))
-        if job.own_url:
-            wanted.add((_name(job.id), f"job.{job.status}", True))
+        for kind, times in _ends(events[job.id]).items():
+            if job.metadata["mark"].startswith("first"):
+                wanted[_name(job.id), kind, False] = times
+            if job.own_url:
+                wanted[_name(job.id), kind, True] = times
     return wanted
 
 

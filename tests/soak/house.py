@@ -5,13 +5,16 @@ and api-1 behind ``redis-link``. So a cut meets some of them while the others go
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import orjson
 from redis import Redis
+from standardwebhooks import Webhook, WebhookVerificationError
 
 from cli.stack.redis import EmbeddedRedis
 from core.secrets import new_secret_key
@@ -24,6 +27,8 @@ from tests.support.servers import Databases, crashable_postgres, running_redis, 
 from tests.support.simulator import RunningSimulator, running_simulator
 
 _WATCH_S = 0.1
+# Five processes start at once, perhaps beside another soak.
+_START_S = 60.0
 _LANES = "interactive,default,bulk,webhooks,maintenance"
 # Webhooks go to a receiver on loopback and are tried again soon, more often than any trouble here lasts.
 ENVIRONMENT = {
@@ -59,6 +64,10 @@ class House:
         self.settings = settings
         self.journal = journal
         self.receiver_mode = "well"
+        #: A target has one fault at a time.
+        self.turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        #: What webhooks are signed with: by tenant for its jobs' own URLs, and `endpoint`.
+        self.secrets: dict[str, str] = {}
         self.stage = Stage(settings, folder, ENVIRONMENT)
         self._folder = folder
         self._places: dict[str, Place] = {}
@@ -94,7 +103,7 @@ class House:
             if isinstance(place.process, Api):
                 await place.process.ready()
             else:
-                await place.process.says("engine_started", "beat: Starting")
+                await place.process.says("engine_started", "beat: Starting", timeout_s=_START_S)
 
     async def supervise(self) -> None:
         """Start again what has ended, for ever."""
@@ -108,8 +117,14 @@ class House:
                     place.process = place.start()
             await asyncio.sleep(_WATCH_S)
 
-    async def receive(self, _request: Received, writer: asyncio.StreamWriter) -> bool:
+    async def receive(self, request: Received, writer: asyncio.StreamWriter) -> bool:
         """What the webhook receiver does with a request."""
+        data = orjson.loads(request.body)["data"]
+        whose = data["metadata"]["mark"].partition("-")[0] if "own=1" in request.line else "endpoint"
+        try:
+            Webhook(self.secrets[whose]).verify(request.body, request.headers)
+        except WebhookVerificationError as error:
+            self.journal.wrong(data["id"], f"signed for somebody else than {whose}: {error}")
         if self.receiver_mode == "hangs":
             await asyncio.sleep(10)
         writer.write(answer(500) if self.receiver_mode == "errors" else OK)

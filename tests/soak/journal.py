@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,8 @@ class Journal:
     read: dict[str, tuple[str, str]] = field(default_factory=dict)
     #: Which events they got, by job, from which API.
     steps: dict[str, list[str]] = field(default_factory=dict)
+    #: Jobs that had ended, as an answer told them.
+    told: dict[str, dict[str, Any]] = field(default_factory=dict)
     answers: Counter[int] = field(default_factory=Counter)
     unanswered: int = 0
     slowest_s: float = 0.0

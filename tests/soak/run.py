@@ -20,7 +20,8 @@ from core.secrets import SecretBox
 from core.store.keys import SCOPES, create_key
 from tests.integration.webhooks.receivers import receiving
 from tests.soak import plan
-from tests.soak.checker import Evidence, violations
+from tests.soak.checker import violations
+from tests.soak.evidence import Evidence
 from tests.soak.faults import carry_out
 from tests.soak.house import House, open_house
 from tests.soak.journal import Journal
@@ -100,10 +101,13 @@ async def _crowd(house: House, owner: AsyncEngine, hook: str, seed: int, clients
     """Two tenants, of which the first is told of everything at an endpoint of its own."""
     assert house.settings.secret_key is not None
     box = SecretBox.from_setting(house.settings.secret_key.get_secret_value())
-    keys = {name: (await create_key(owner, box, name, SCOPES)).key for name in _TENANTS}
+    made_keys = {name: await create_key(owner, box, name, SCOPES) for name in _TENANTS}
+    keys = {name: made_key.key for name, made_key in made_keys.items()}
     async with httpx.AsyncClient(headers={"authorization": f"Bearer {keys['first']}"}, trust_env=False) as http:
         made = await http.post(f"{house.apis[0]}/v1/webhook_endpoints", json={"url": hook})
         assert made.status_code == 201, made.text
+    house.secrets["endpoint"] = made.json()["signing_secret"]
+    house.secrets |= {name: made_key.webhook_secret or "" for name, made_key in made_keys.items()}
     names = [f"{_TENANTS[number % 2]}-{number}" for number in range(clients)]
     return [
         Client(house, house.journal, name, keys[name.partition("-")[0]], hook, random.Random(f"{seed} {name}"))
