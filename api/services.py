@@ -9,6 +9,7 @@ from functools import partial
 from typing import Final
 from uuid import UUID
 
+import structlog
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -36,6 +37,7 @@ from policies.addresses import Openings
 from policies.catalog import Catalog
 from policies.screening import Screen
 
+_log = structlog.get_logger(__name__)
 _LEASE_S: Final = 15.0
 _RENEW_S: Final = 5.0
 
@@ -130,9 +132,13 @@ async def _stay_present(services: Services) -> None:
     while True:
         metrics.WAITING.set(services.hub.waiting)
         health: dict[str, object] = {"redis": services.hub.redis_up, "broker": services.doorbell.up}
-        with suppress(*DATABASE_ERRORS):
+        try:
             await services.presence.renew(services.engine, metrics.snapshot(), health)
             await _look_around(services)
+        except DATABASE_ERRORS:
+            pass
+        except Exception:  # noqa: BLE001 - other processes, of other versions, may tell of themselves in other ways
+            _log.exception("look_around_broke")
         await asyncio.sleep(_RENEW_S)
 
 

@@ -178,6 +178,9 @@ class Announcer:
                     _log.warning("redis_away", error=type(error).__name__)
                 away = True
                 await asyncio.sleep(_PAUSE_S)
+            except Exception:  # noqa: BLE001 - a client that breaks in its own way must not silence this process for good
+                _log.exception("announcement_lost")
+                await asyncio.sleep(_PAUSE_S)
             else:
                 if away:
                     _log.info("redis_back")

@@ -32,6 +32,11 @@ class Collector(Generic[T]):
         """Whether items handed in now will be handled."""
         return bool(self._tasks) and not any(task.done() for task in self._tasks)
 
+    @property
+    def tasks(self) -> tuple[asyncio.Task[None], ...]:
+        """What handles the items; once started, none of it ends before ``stop``."""
+        return tuple(self._tasks)
+
     async def stop(self) -> None:
         """Stop at once, batches under way included; the items that wait stay where they are."""
         for task in self._tasks:

@@ -206,10 +206,7 @@ class Hub:
         while True:
             try:
                 async with self._redis.pubsub(ignore_subscribe_messages=True) as pubsub:
-                    streams = [
-                        delta_channel(job) for job, some in self._watches.items() if any(w.streaming for w in some)
-                    ]
-                    await pubsub.subscribe(MOVED, KEYS, *streams)
+                    await self._subscribe_all(pubsub)
                     self._pubsub = pubsub
                     self.redis_up = True
                     async for channel, data in heard(pubsub, self._silence_s):
@@ -217,10 +214,22 @@ class Hub:
             except REDIS_ERRORS as error:
                 if self.redis_up:
                     _log.warning("live_redis_away", error=type(error).__name__)
+            except Exception:  # noqa: BLE001 - what breaks over one message costs a connection, and not all news from here on
+                _log.exception("live_listener_broke")
             finally:
                 self.redis_up = False
                 self._pubsub = None
             await asyncio.sleep(_RECONNECT_S)
+
+    async def _subscribe_all(self, pubsub: PubSub) -> None:
+        wanted = {MOVED, KEYS} | self._streams()
+        while wanted:
+            await pubsub.subscribe(*wanted)
+            # Those that came meanwhile found nobody whom they could ask.
+            wanted = self._streams() - pubsub.channels.keys()
+
+    def _streams(self) -> set[bytes]:
+        return {delta_channel(job) for job, some in self._watches.items() if any(watch.streaming for watch in some)}
 
     def _take(self, channel: bytes, data: bytes) -> None:
         if channel == MOVED:
@@ -250,17 +259,23 @@ class Hub:
     async def _poll(self) -> None:
         while True:
             await asyncio.sleep(self._poll_s if self.redis_up else self._poll_without_redis_s)
-            if not self._watches:
-                continue
-            tenants = {watch.tenant_id for some in self._watches.values() for watch in some}
             try:
-                states = await read_states(self._engine, tenants, list(self._watches))
+                await self._look()
             except DATABASE_ERRORS:
                 continue
-            for job, watches in list(self._watches.items()):
-                # A job that is gone wakes its waiters too: they find out by reading.
-                version, _, tail = states.get(job, (-1, "", 0))
-                for watch in watches:
-                    behind = watch.tail < tail or version < 0 if watch.streaming else watch.version != version
-                    if behind:
-                        watch.wake()
+            except Exception:  # noqa: BLE001 - whoever waits without Redis has nothing but this
+                _log.exception("live_poll_broke")
+
+    async def _look(self) -> None:
+        if not self._watches:
+            return
+        tenants = {watch.tenant_id for some in self._watches.values() for watch in some}
+        asked = list(self._watches)
+        states = await read_states(self._engine, tenants, asked)
+        for job in asked:
+            # A job that is gone wakes its waiters too: they find out by reading.
+            version, _, tail = states.get(job, (-1, "", 0))
+            for watch in self._watches.get(job, ()):
+                behind = watch.tail < tail or version < 0 if watch.streaming else watch.version != version
+                if behind:
+                    watch.wake()

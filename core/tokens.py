@@ -11,7 +11,7 @@ from importlib.machinery import PathFinder
 from importlib.util import find_spec, module_from_spec
 from typing import Any
 
-from policies.tokens import CL100K, O200K, Count, count_input, encoding_for, estimate_tokens, output_limit, sampled
+from policies.tokens import CL100K, O200K, Count, count_input, encoding_for, estimate_tokens
 
 
 @cache
@@ -59,23 +59,6 @@ def counter_for(model: str) -> Count:
     return estimate_tokens if encoding is None else tokenizer(encoding)
 
 
-def count_texts(model: str, texts: Iterable[str]) -> int:
-    """Return the tokens of `texts` together. Beyond 64 k characters they are sampled: the time taken is bounded."""
-    return sampled(counter_for(model))(texts)
-
-
 def input_tokens(model: str, endpoint: str, body: Mapping[str, Any]) -> int:
     """Return the input tokens of a request for the upstream's `model`."""
     return count_input(endpoint, body, counter_for(model))
-
-
-def reservation(model: str, endpoint: str, body: Mapping[str, Any], *, max_output_tokens: int | None = None) -> int:
-    """Return the tokens to set aside before a request runs: its input and the longest answer that it allows.
-
-    Args:
-        model: the upstream's name of the model.
-        endpoint: the operation's path.
-        body: its request.
-        max_output_tokens: what the deployment allows at most, where the catalog says.
-    """
-    return max(1, input_tokens(model, endpoint, body) + output_limit(endpoint, body, ceiling=max_output_tokens))

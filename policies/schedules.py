@@ -29,7 +29,6 @@ LEARNED: Final = "learned"
 
 Scalar = str | int | float | bool
 Matrix = Mapping[str, Sequence[Scalar]]
-Trigger = Literal["cron", "catch_up", "manual"]
 
 #: What a placeholder is called.
 NAME: Final = r"[A-Za-z_][A-Za-z0-9_-]{0,63}"

@@ -15,6 +15,8 @@ FIRST: Final = "first"
 
 # Below this many answers of a kind a slow one may be chance.
 _FEW: Final = 5
+# More of a kind would tell nothing new; and of a deployment that only this process uses nobody ever asks for a verdict.
+_ENOUGH: Final = 1000
 # A few answers of so long ago say nothing about now, in seconds.
 _STALE_S: Final = 10.0
 # A second makes what is usual so much longer, a minute and a half about twice as long.
@@ -61,7 +63,7 @@ class Slowness:
         if seen is None:
             self._seen[kind] = [ms]
             self._touch(kind).since = now
-        else:
+        elif len(seen) < _ENOUGH:
             seen.append(ms)
 
     def verdict(self, now: float) -> Verdict | None:

@@ -21,7 +21,6 @@ from core.store.cached import STATS, read_stats
 from core.store.semantic import count_vectors, forget_tenant
 from policies.costs import as_text
 
-_HOUR: Final = timedelta(hours=1)
 _MOST: Final = timedelta(days=31)
 # Ids and hours begin with Unix time; the period before `to` has to lie within it.
 _EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC) + _MOST

@@ -45,7 +45,7 @@ async def readyz(call: Call) -> Answer:
         processes = await alive(services.engine)
     except DATABASE_ERRORS:
         raise unavailable("The database cannot be reached.") from None
-    if not services.committer.healthy:
+    if not (services.committer.healthy and services.hits.healthy):
         told = {"degraded": ["committer"]}
         raise Problem("unavailable", "This process has stopped storing jobs.", retry_after_s=1.0, members=told)
     lanes = {lane for process in processes if process.kind == "worker" for lane in process.lanes}

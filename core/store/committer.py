@@ -55,8 +55,7 @@ class Committer(Collector[_Pending]):
         for task in self._settling:
             task.cancel()
         await asyncio.gather(*self._settling, return_exceptions=True)
-        for pending in self._pending:
-            _refuse(pending, StoreUnavailable("shutting down"))
+        _refuse_all(self._pending, StoreUnavailable("shutting down"))
         self._pending.clear()
 
     async def submit(self, job: NewJob) -> Accepted:
@@ -73,14 +72,18 @@ class Committer(Collector[_Pending]):
 
     async def _handle(self, batch: list[_Pending]) -> None:
         # Jobs with a concurrency key may have to wait for the key, and nobody else should wait with them.
-        for part in _parted(batch):
-            try:
-                await self._commit(part)
-            except Exception as error:  # noqa: BLE001 - whatever broke, every caller gets an answer
-                # A defect of ours: these callers are told, and those after them still find a committer.
-                _log.exception("commit_broke", jobs=len(part))
-                for pending in part:
-                    _refuse(pending, error)
+        try:
+            for part in _parted(batch):
+                try:
+                    await self._commit(part)
+                except Exception as error:  # noqa: BLE001 - whatever broke, every caller gets an answer
+                    # A defect of ours: these callers are told, and those after them still find a committer.
+                    _log.exception("commit_broke", jobs=len(part))
+                    _refuse_all(part, error)
+        except asyncio.CancelledError:
+            # Of all its parts and halves, those that were never begun too.
+            _refuse_all(batch, StoreUnavailable("shutting down"))
+            raise
 
     async def _commit(self, batch: list[_Pending]) -> None:
         for attempt in (1, 2):
@@ -93,10 +96,6 @@ class Committer(Collector[_Pending]):
                     continue
                 await self._fail(batch, error)
                 return
-            except asyncio.CancelledError:
-                for pending in batch:
-                    _refuse(pending, StoreUnavailable("shutting down"))
-                raise
             for pending in batch:
                 _answer(pending, outcomes[pending.job.id])
             return
@@ -138,8 +137,7 @@ class Committer(Collector[_Pending]):
             self._settling.add(task)
             task.add_done_callback(self._settling.discard)
         elif is_outage(error):
-            for pending in batch:
-                _refuse(pending, StoreUnavailable("Postgres is not available"))
+            _refuse_all(batch, StoreUnavailable("Postgres is not available"))
         elif len(batch) == 1:
             _refuse(batch[0], error)
         else:
@@ -152,10 +150,9 @@ class Committer(Collector[_Pending]):
         """Find out what became of a commit whose answer was lost: the rows are there, or they are not."""
         try:
             await self._look_for(batch)
-        except asyncio.CancelledError:
-            for pending in batch:
-                _refuse(pending, StoreUnavailable("shutting down"))
-            raise
+        finally:
+            # Broken off, most of the time by the end of the process; whoever was answered stays answered.
+            _refuse_all(batch, StoreUnavailable("nobody can tell what became of the commit"))
 
     async def _look_for(self, batch: list[_Pending]) -> None:
         deadline = asyncio.get_running_loop().time() + _SETTLE_S
@@ -192,6 +189,11 @@ def _parted(batch: list[_Pending]) -> list[list[_Pending]]:
 def _answer(pending: _Pending, outcome: Accepted) -> None:
     if not pending.answer.done():
         pending.answer.set_result(outcome)
+
+
+def _refuse_all(batch: list[_Pending], error: BaseException) -> None:
+    for pending in batch:
+        _refuse(pending, error)
 
 
 def _refuse(pending: _Pending, error: BaseException) -> None:

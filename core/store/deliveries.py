@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from core.store.failures import DATABASE_ERRORS
 from core.store.statements import statement
 
 _CLAIM = statement("webhook_claim")
@@ -85,7 +86,12 @@ class DeliveryQueue:
         begun_at = self._after
         claimed = await self._claim_from(begun_at, room, slow)
         if len(claimed) < room and begun_at != _FIRST and self._after == _FIRST:
-            claimed += await self._claim_from(_FIRST, room - len(claimed), slow)
+            try:
+                claimed += await self._claim_from(_FIRST, room - len(claimed), slow)
+            except DATABASE_ERRORS:
+                # What was claimed is leased by now: unsent it would wait for the lease to end.
+                if not claimed:
+                    raise
         return claimed
 
     async def _claim_from(self, after: UUID, room: int, slow: Mapping[UUID, int]) -> list[DueDelivery]:

@@ -7,10 +7,13 @@ lose a place or a turn. Transactions that touch several things do it in one orde
 1. idempotency keys, by (tenant, key)
 2. places in ``ready``, ``waiting`` and ``held_back``, by job, or only those that nobody has locked (SKIP LOCKED)
 3. jobs, by id
-4. rows of ``usage_days``, by their key
+4. rows of ``usage_days``, then of ``cache_hours``, by their keys
 5. groups, by id
 6. concurrency keys, by (tenant, key)
 7. turns, by (lane, tenant)
+
+Jobs that end with the answer of another one (``cache_coalesce.sql``) come after the books of that one, whose commit holds their
+places; where two such commits wait crosswise for each other's books, one of them is run again.
 """
 
 from collections.abc import Iterable

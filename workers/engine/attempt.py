@@ -48,11 +48,14 @@ class Attempts:
         except ProviderError as error:
             return self._failed(job, journey.trail, stream, error)
         except Exception as error:  # noqa: BLE001 - one broken job must not break the others
-            # A defect of ours in one job's path must not take the others down; the job says so and may be tried again.
-            _log.exception("attempt_broke", job_id=ids.encode(ids.JOB, job.id))
-            broken = ProviderError("internal_error", f"The worker failed: {type(error).__name__}.", retryable=True)
-            return self._failed(job, journey.trail, stream, broken)
+            return self.broke(job, stream, error, journey.trail)
         return self._succeeded(job, journey.trail, stream, reply)
+
+    def broke(self, job: Job, stream: DeltaStream, error: Exception, trail: Trail | None = None) -> Finish | Requeue:
+        """Return the move for a defect of ours in one job's path: the job says so, and may be tried again. Logs it."""
+        _log.error("attempt_broke", job_id=ids.encode(ids.JOB, job.id), exc_info=error)
+        broken = ProviderError("internal_error", f"The worker failed: {type(error).__name__}.", retryable=True)
+        return self._failed(job, trail or Trail(), stream, broken)
 
     def _succeeded(self, job: Job, trail: Trail, stream: DeltaStream, reply: Reply) -> Finish | Requeue:
         assert trail.deployment is not None  # noqa: S101 - a reply came from somewhere

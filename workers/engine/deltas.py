@@ -11,8 +11,9 @@ import orjson
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from core import ids
 from core.announce import Announcer
-from core.store.failures import DATABASE_ERRORS
+from core.store.failures import DATABASE_ERRORS, is_crossed, is_outage
 from core.store.work import DeltaChunk, store_deltas
 from workers.engine.job import Job
 from workers.providers.protocol import Delta
@@ -25,11 +26,13 @@ class DeltaStream:
 
     Attributes:
         last_seq: the number of the last event this attempt told.
+        refused: the database takes none of its chunks; they go with its outcome, which is where such a job fails.
     """
 
     def __init__(self, job: Job, announcer: Announcer, changed: Callable[["DeltaStream"], None]) -> None:
         self.job = job
         self.last_seq = job.event_seq
+        self.refused = False
         self._announcer = announcer
         self._changed = changed
         self._reset_at = job.event_seq
@@ -87,6 +90,10 @@ class DeltaStream:
         chunks, self._chunks = self._chunks, []
         return chunks
 
+    def take_back(self, chunks: list[DeltaChunk]) -> None:
+        """Put chunks back that could not be stored, before what came since."""
+        self._chunks[:0] = chunks
+
     def _cut(self) -> None:
         if self._unstored:
             deltas, self._unstored = self._unstored, []
@@ -110,6 +117,11 @@ class DeltaWriter:
         """Start storing on the running event loop."""
         self._task = asyncio.create_task(self._run(), name="delta-writer")
 
+    @property
+    def tasks(self) -> tuple[asyncio.Task[None], ...]:
+        """What stores the deltas; once started, it does not end before ``stop``."""
+        return () if self._task is None else (self._task,)
+
     async def stop(self) -> None:
         """Stop; what is left goes with the outcomes of its attempts."""
         if self._task is not None:
@@ -118,8 +130,9 @@ class DeltaWriter:
 
     def note(self, stream: DeltaStream) -> None:
         """Remember that ``stream`` has something to store."""
-        self._changed[stream] = None
-        self._wake.set()
+        if not stream.refused:
+            self._changed[stream] = None
+            self._wake.set()
 
     async def settle(self, stream: DeltaStream) -> list[DeltaChunk]:
         """Return the rest of a stream that ends, once no earlier chunk of it is still on its way."""
@@ -137,13 +150,29 @@ class DeltaWriter:
     async def _flush(self) -> None:
         async with self._writing:
             streams, self._changed = list(self._changed), {}
-            chunks = [chunk for stream in streams for chunk in stream.take_chunks()]
-            while chunks:
-                try:
-                    await store_deltas(self._engine, chunks)
-                except DATABASE_ERRORS as error:
-                    # The chunks must not be lost: a stream with a hole could never be resumed.
-                    _log.warning("deltas_not_stored", error=type(error).__name__, chunks=len(chunks))
-                    await asyncio.sleep(0.5)
-                else:
+            await self._store([(stream, chunks) for stream in streams if (chunks := stream.take_chunks())])
+
+    async def _store(self, taken: list[tuple[DeltaStream, list[DeltaChunk]]]) -> None:
+        while taken:
+            try:
+                await store_deltas(self._engine, [chunk for _, chunks in taken for chunk in chunks])
+            except DATABASE_ERRORS as error:
+                if not (is_outage(error) or is_crossed(error)):
+                    await self._isolate(taken, error)
                     return
+                # The chunks must not be lost: a stream with a hole could never be resumed.
+                _log.warning("deltas_not_stored", error=type(error).__name__, streams=len(taken))
+                await asyncio.sleep(0.5)
+            else:
+                return
+
+    async def _isolate(self, taken: list[tuple[DeltaStream, list[DeltaChunk]]], error: Exception) -> None:
+        """No stream pays for what another one says."""
+        if len(taken) > 1:
+            for one in taken:
+                await self._store([one])
+            return
+        ((stream, chunks),) = taken
+        _log.error("deltas_refused", job_id=ids.encode(ids.JOB, stream.job.id), error=type(error).__name__)
+        stream.refused = True
+        stream.take_back(chunks)

@@ -90,7 +90,11 @@ class Finisher(Collector[Outcome]):
                     await asyncio.sleep(pause)
                     pause = min(pause * 2, _AGAIN_CAP_S)
             else:
-                self._tell(batch, committed)
+                try:
+                    self._tell(batch, committed)
+                except Exception:  # noqa: BLE001 - it is stored: who is not told finds out by looking, but slots must come free
+                    _log.exception("outcomes_not_told", outcomes=len(batch))
+                self._done(batch)
                 return
 
     async def _store(self, batch: list[Outcome]) -> Committed:
@@ -118,7 +122,6 @@ class Finisher(Collector[Outcome]):
         if len(moved) < len(batch):
             DROPPED.inc(len(batch) - len(moved))
             _log.info("outcomes_dropped", dropped=len(batch) - len(moved), of=len(batch))
-        self._done(batch)
 
     async def _isolate(self, batch: list[Outcome], error: BaseException) -> None:
         if len(batch) > 1:

@@ -151,6 +151,8 @@ class Flight:
                 job.id, job.lease_no, "handed_back", "worker_stopping", stream.last_seq, reset=stream.streamed,
                 batch_size=job.batch_size,
             )  # fmt: skip
+        except Exception as error:  # noqa: BLE001 - a job that stayed here would keep its lease, and nobody else could take it
+            move = self._attempts.broke(job, stream, error)
         self._admission.ended(job, move)
         self._submit(Outcome(job, move, await self._last_chunks(stream)))
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from uuid import UUID
 
 import structlog
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.database import connect
 from core.presence import Presence
@@ -85,27 +86,40 @@ class Heartbeat:
             self._stray(strays)
         self._suspects = suspects
 
+    def _told(self) -> tuple[str | None, dict[str, object]]:
+        """Return what the process's row says beside the lease, which does not depend on it."""
+        try:
+            return snapshot(), self._health()
+        except Exception:  # noqa: BLE001 - the loop may change what is looked at here at any moment
+            _log.exception("health_not_told")
+            return None, {}
+
+    async def _renew(self, engine: AsyncEngine, began: float) -> None:
+        held = dict(self._held())
+        metrics, health = self._told()
+        async with asyncio.timeout(self._presence.lease_s):
+            seen = await self._presence.renew(engine, metrics, health)
+        # The lease counts from before the statement: the database's clock may have stamped it at any moment since.
+        self.renewed_at = began
+        self.first.set()
+        self._compare(held, seen)
+
     async def _run(self) -> None:
         engine = connect(self._settings, "coatcheck_worker", pool_size=1, name="coatcheck-heartbeat")
         warned = False
         while not self._stop.is_set():
             began = time.monotonic()
-            held = dict(self._held())
             try:
-                async with asyncio.timeout(self._presence.lease_s):
-                    seen = await self._presence.renew(engine, snapshot(), self._health())
-            except DATABASE_ERRORS as error:
+                await self._renew(engine, began)
+            except Exception as error:  # noqa: BLE001 - without this thread a worker that looks alive would claim nothing any more
                 if time.monotonic() - self.renewed_at > self._presence.lease_s:
                     self._silent()
                 if not warned:
-                    _log.warning("heartbeat_failed", error=type(error).__name__)
+                    expected = isinstance(error, DATABASE_ERRORS)
+                    _log.warning("heartbeat_failed", error=type(error).__name__, exc_info=None if expected else error)
                 warned = True
             else:
-                # The lease counts from before the statement: the database's clock may have stamped it at any moment since.
-                self.renewed_at = began
                 warned = False
-                self.first.set()
-                self._compare(held, seen)
             pause = min(self._every_s, 1.0) if warned else self._every_s
             await asyncio.to_thread(self._stop.wait, max(0.05, pause - (time.monotonic() - began)))
         try:

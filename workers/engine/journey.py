@@ -116,7 +116,7 @@ class Journey:
             message = f"No deployment serves {model} on {endpoint}."
             raise ProviderError("unknown_model", message, retryable=True, retry_after_s=_UNKNOWN_MODEL_PAUSE_S)
         deadline = time.monotonic() + _WAIT_S
-        while not router.away(model):
+        while not router.away(model, endpoint):
             left = deadline - time.monotonic()
             if left <= 0 or not await router.until_room(model, left):
                 raise NowhereToGo("no_free_slot", router.pause_s(model))

@@ -33,6 +33,7 @@ from workers.engine.duties import Duties
 from workers.engine.embedder import Embedders
 from workers.engine.finisher import Finisher
 from workers.engine.flight import Flight
+from workers.engine.forgotten import Forgotten
 from workers.engine.heartbeat import Heartbeat
 from workers.engine.job import Job
 from workers.engine.lanes import LaneClasses
@@ -215,11 +216,12 @@ class EngineLoop:
         await asyncio.to_thread(self._heartbeat.first.wait, self._settings.database_connect_timeout_s)
         background = self._claimers.parts() | self._plane.parts() | self._duties.parts()
         background["sweep"] = self._sweep.run()
+        background["forgotten"] = Forgotten(self._engine).run()
         background["silence"] = Silence(self._engine).run()
         background["lane-classes"] = self._classes.run()
         background["news"] = listen_for_news(self._redis, self._flight.abort, self._claimers.hint)
         tasks = [asyncio.create_task(work, name=name) for name, work in background.items()]
-        for task in tasks:
+        for task in (*tasks, *self._finisher.tasks, *self._deltas.tasks):
             task.add_done_callback(self._part_ended)
         return tasks
 

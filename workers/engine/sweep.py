@@ -5,12 +5,13 @@ empty Redis or a missing beat delays a job by a second or so and loses none. Row
 workers may sweep at once.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.announce import Announcer
+from core.store.failures import DATABASE_ERRORS
 from core.store.work import expire_late, glance, let_in_due, lose_orphans
 from core.telemetry.metrics import SWEPT
 from workers.rounds import Rounds
@@ -62,16 +63,21 @@ class Sweep:
     async def once(self) -> float | None:
         """Look once and act on what is there; return in how many seconds the next waiting job is due, if one waits."""
         seen = await glance(self._engine, self._lanes)
-        if seen.lost:
-            await self._lose()
-        if seen.late:
-            await self._expire()
-        if seen.due_in_s is not None and seen.due_in_s <= 0:
-            await self._let_in()
         self._found(seen.lanes, seen.workers)
         if seen.deliveries:
             self._wake("webhooks")
+        due = seen.due_in_s is not None and seen.due_in_s <= 0
+        for wanted, move in ((seen.lost, self._lose), (seen.late, self._expire), (due, self._let_in)):
+            if wanted:
+                await self._by_itself(move)
         return seen.due_in_s
+
+    async def _by_itself(self, move: Callable[[], Awaitable[None]]) -> None:
+        """A row that one move stumbles over, in every worker and every second, must not keep the others from being made."""
+        try:
+            await move()
+        except DATABASE_ERRORS as error:
+            _log.warning("sweep_failed", error=type(error).__name__, move=move.__name__)
 
     async def _lose(self) -> None:
         for _ in range(_ROUNDS):

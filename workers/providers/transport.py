@@ -24,6 +24,7 @@ KEEP_ALIVE_S: Final = (
 )
 _DNS_TTL_S = 30
 _PIECE_BYTES = 262_144
+_MOST_URLS = 1000
 _HEADERS = "latin-1"
 _NOT_ADDED = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
 # A long answer that is not streamed leaves its connection without a byte for minutes, and home routers, load balancers and
@@ -183,6 +184,9 @@ class PooledTransport(httpx.AsyncBaseTransport):
     def _url(self, url: httpx.URL) -> URL:
         known = self._urls.get(url)
         if known is None:
+            if len(self._urls) >= _MOST_URLS:
+                # The files and batches of a Batch API have addresses of their own, which are asked a few times and never again.
+                self._urls.clear()
             known = self._urls[url] = URL(str(url), encoded=True)
         return known
 

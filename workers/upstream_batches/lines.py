@@ -15,6 +15,8 @@ from workers.providers.protocol import ProviderError
 
 _EXPIRED = "batch_expired"
 _CANCELLED = "batch_cancelled"
+# As far as the column goes: the database would refuse to look for any other.
+_LAST_LEASE = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +57,10 @@ def whose(custom_id: Any) -> tuple[UUID, int] | None:
         return None
     name, _, lease = custom_id.partition(":")
     try:
-        return ids.decode(ids.JOB, name), int(lease)
+        owner = ids.decode(ids.JOB, name), int(lease)
     except ValueError:
         return None
+    return owner if 0 < owner[1] <= _LAST_LEASE else None
 
 
 def read_answer(line: bytes, secret: str | None) -> Answer | None:

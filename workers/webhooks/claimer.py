@@ -40,7 +40,7 @@ class WebhookClaimer:
             await self._wake.wait()
             self._wake.clear()
             try:
-                while room := self._most - self._lane.in_flight:
+                while (room := self._most - self._lane.in_flight) > 0:
                     if await self._lane.claim_and_send(room) < room:
                         break
             except DATABASE_ERRORS as error:

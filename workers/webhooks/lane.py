@@ -99,7 +99,7 @@ class WebhookLane:
             for delivery in claimed:
                 task = asyncio.create_task(self._deliver(delivery))
                 self._sending[task] = delivery
-                task.add_done_callback(self._sending.pop)
+                task.add_done_callback(lambda over: self._sending.pop(over, None))
             return len(claimed)
 
     async def drain(self, grace_s: float) -> None:
@@ -110,7 +110,7 @@ class WebhookLane:
         if self._sending:
             _, late = await asyncio.wait(list(self._sending), timeout=grace_s)
             for task in late:
-                delivery = self._sending[task]
+                delivery = self._sending.pop(task)
                 task.cancel()
                 self._record(delivery, TryResult(delivery.id, delivery.lease_no, "pending", counted=False))
             await asyncio.gather(*late, return_exceptions=True)
@@ -186,6 +186,9 @@ class WebhookLane:
         )
 
     def _record(self, delivery: DueDelivery, result: TryResult) -> None:
+        if (task := asyncio.current_task()) is not None:
+            # From here on it counts among the results; its task is gone a moment later.
+            self._sending.pop(task, None)
         self._unrecorded.append(_Recorded(delivery, result))
         if self._recording is None or self._recording.done():
             self._recording = asyncio.create_task(self._commit_results())

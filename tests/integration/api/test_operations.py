@@ -104,10 +104,11 @@ async def test_ready_names_what_is_missing(api: Api, settings: Settings, owner: 
     assert "redis" in answer.json()["degraded"]
 
 
-async def test_a_process_that_cannot_store_jobs_is_not_ready(api: Api) -> None:
+@pytest.mark.parametrize("part", ["committer", "hits"])
+async def test_a_process_that_cannot_store_jobs_is_not_ready(api: Api, part: str) -> None:
     async with httpx.AsyncClient(base_url=api.running.url, trust_env=False) as nobody:
         assert (await nobody.get("/readyz")).status_code == 200
-        await api.running.app.state.services.committer.stop()
+        await getattr(api.running.app.state.services, part).stop()
         answer = await nobody.get("/readyz")
     assert answer.status_code == 503
     assert answer.json()["degraded"] == ["committer"]

@@ -188,3 +188,23 @@ async def test_outcomes_wait_for_a_database_that_is_away(
         proxy.set("pass")
         await submitting
     assert await store.statuses() == {"succeeded": 20}
+
+
+async def test_an_outcome_that_nobody_can_be_told_of_is_settled_all_the_same(
+    store: Store, open_desk: Callable[..., Desk]
+) -> None:
+    tenant = await store.tenant()
+    worker = await store.process()
+    jobs = await store.accept(*(new_job(tenant) for _ in range(2)))
+    first, second = await worker.claim()
+    desk = open_desk(worker)
+
+    def broken(_: object) -> None:
+        desk.moved = usual  # type: ignore[method-assign]
+        raise KeyError("a defect")
+
+    usual, desk.moved = desk.moved, broken  # type: ignore[method-assign, assignment]
+    await desk.submit(success(first))
+    await desk.submit(success(second))
+    assert [await store.status(job) for job in jobs] == [Status.SUCCEEDED, Status.SUCCEEDED]
+    assert desk.finisher.healthy

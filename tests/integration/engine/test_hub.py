@@ -3,6 +3,7 @@
 import asyncio
 import gc
 from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack
 from uuid import UUID
 
 import pytest
@@ -179,6 +180,52 @@ async def test_revoked_keys_are_told(store: Store, open_hub: Callable[..., Hub],
     assert forgotten == [b"a" * 32, b"b" * 32]
 
 
+async def test_streams_that_begin_while_the_hub_connects_are_live_too(
+    store: Store, open_hub: Callable[..., Hub], redis: EmbeddedRedis
+) -> None:
+    hub, tenant = open_hub(), ids.new_id()
+    jobs = [ids.new_id() for _ in range(100)]
+    with ExitStack() as readers:
+        for job in jobs:
+            readers.enter_context(hub.watch(tenant, job, streaming=True))
+            await asyncio.sleep(0)
+            if not hub.redis_up:
+                await asyncio.sleep(0.0001)  # connecting takes a system call or two
+        await listening(hub)
+        async with Redis.from_url(redis.url) as client:
+
+            async def all_subscribed() -> bool:
+                return all(count for _, count in await client.pubsub_numsub(*map(delta_channel, jobs)))
+
+            await eventually(all_subscribed, 5)
+
+
+async def test_a_listener_that_breaks_over_a_message_hears_the_next(
+    store: Store, open_hub: Callable[..., Hub], announcer: Announcer, redis: EmbeddedRedis
+) -> None:
+    hub = open_hub()
+
+    def forget(_: bytes) -> None:
+        raise KeyError("a defect")
+
+    hub.on_revoked_key(forget)
+    await listening(hub)
+    async with Redis.from_url(redis.url) as client:
+        await client.publish(KEYS, b"a" * 32)
+    job = ids.new_id()
+    with hub.watch(ids.new_id(), job) as watch:
+
+        async def woken() -> bool:
+            announcer.moved([job])
+            return await watch.changed(0.1)
+
+        async def broke() -> bool:
+            return not hub.redis_up
+
+        await eventually(broke)
+        await eventually(woken)
+
+
 @pytest.mark.parametrize("mode", ["reset", "stall-existing"])
 async def test_a_broken_or_silent_connection_is_replaced(
     store: Store, open_hub: Callable[..., Hub], announcer: Announcer, redis: EmbeddedRedis, mode: str
@@ -271,17 +318,3 @@ async def test_at_shutdown_everybody_is_sent_home(store: Store, open_hub: Callab
             await waiting
         with pytest.raises(ShuttingDown):
             await watch.changed(60)
-
-
-async def test_what_redis_does_not_take_is_dropped_and_holds_nobody_up() -> None:
-    client = open_redis("unix:///nonexistent/redis.sock?db=0", 0.2)
-    announcer = Announcer(client)
-    announcer.start()
-    job = ids.new_id()
-    for _ in range(50_000):
-        announcer.moved([job])
-        announcer.deltas(job, 1, [])
-    assert len(announcer._deltas) <= 10_000
-    assert sum(map(len, announcer._ids.values())) <= 10_001
-    await announcer.stop()
-    await client.aclose()

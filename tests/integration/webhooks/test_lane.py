@@ -257,6 +257,20 @@ async def test_a_shutdown_hands_back_without_counting_a_try(world: World) -> Non
         assert await lane.claim_and_send(10) == 0
 
 
+async def test_a_delivery_is_counted_once_while_its_task_ends(world: World) -> None:
+    """Counted twice it would leave fewer slots than none, and the engine would never stop filling them."""
+    endpoint = await world.endpoint("http://127.0.0.1:9/")
+    await world.sql("UPDATE webhook_endpoints SET enabled = false")
+    await world.event(endpoint)
+    lane = world.lane()
+    assert await lane.claim_and_send(10) == 1
+    # The try of a switched-off endpoint is over in one step, and its task is gone after the next.
+    await asyncio.sleep(0)
+    assert len(lane._unrecorded) == 1
+    assert lane.in_flight == 1
+    await Pump(lane).settled()
+
+
 async def test_a_hanging_receiver_holds_at_most_32_tries_and_nobody_else(
     world: World, pumping: Callable[[WebhookLane], Pump]
 ) -> None:

@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.tokens import count_texts, counter_for, input_tokens, reservation, tokenizer, warm
+from core.tokens import counter_for, input_tokens, tokenizer, warm
+from policies.tokens import sampled
 
 TEXTS = Path(__file__).parents[3] / "examples" / "texts"
 #: file -> (o200k_base, cl100k_base)
@@ -34,6 +35,10 @@ VOCABULARIES = {
 CHAT = "/v1/chat/completions"
 
 
+def counted(model: str, text: str) -> int:
+    return sampled(counter_for(model))([text])
+
+
 @pytest.fixture(autouse=True)
 def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any) -> None:
@@ -45,7 +50,7 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", TIKTOKEN)
 def test_texts_have_exactly_the_tokens_that_openai_counts(name: str) -> None:
     text = (TEXTS / name).read_text()
-    assert (count_texts("gpt-4o", [text]), count_texts("gpt-4", [text])) == TIKTOKEN[name]
+    assert (counted("gpt-4o", text), counted("gpt-4", text)) == TIKTOKEN[name]
 
 
 @pytest.mark.parametrize("encoding", VOCABULARIES)
@@ -71,25 +76,18 @@ def test_ten_megabytes_are_counted_within_two_percent() -> None:
     large = "".join((TEXTS / name).read_text() for name in TIKTOKEN) * 130
     exact = tokenizer("o200k_base")(large)
     assert len(large) > 9_000_000
-    assert abs(count_texts("gpt-4o", [large]) - exact) <= 0.02 * exact
+    assert abs(counted("gpt-4o", large) - exact) <= 0.02 * exact
 
 
 @pytest.mark.parametrize("name", TIKTOKEN)
 def test_an_estimate_for_other_models_is_within_a_sixth_of_a_large_vocabulary(name: str) -> None:
     text = (TEXTS / name).read_text()
-    assert abs(count_texts("claude-sonnet-4", [text]) - TIKTOKEN[name][0]) <= TIKTOKEN[name][0] / 6
+    assert abs(counted("claude-sonnet-4", text) - TIKTOKEN[name][0]) <= TIKTOKEN[name][0] / 6
 
 
 @given(st.text(alphabet=st.characters(), max_size=200))
 def test_any_text_is_counted_lone_surrogates_and_special_tokens_included(text: str) -> None:
     assert counter_for("gpt-4o")(text + "<|endoftext|>\ud800") > 5
-
-
-def test_a_reservation_holds_the_input_and_the_longest_answer() -> None:
-    body = {"messages": [{"role": "user", "content": "hello"}], "max_tokens": 100}
-    assert reservation("gpt-4o", CHAT, body) == input_tokens("gpt-4o", CHAT, body) + 100
-    assert reservation("gpt-4o", "/v1/embeddings", {"input": ""}) == 1
-    assert reservation("gpt-4o", CHAT, body, max_output_tokens=10) == input_tokens("gpt-4o", CHAT, body) + 10
 
 
 def test_an_unknown_encoding_is_refused() -> None:

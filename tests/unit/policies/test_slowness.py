@@ -90,6 +90,15 @@ def test_whatever_comes_the_memory_is_bounded_and_verdicts_are_sound(
         assert found is None or (found.times >= 0 and found.answers >= 5)
 
 
+def test_answers_that_nobody_asks_about_are_not_kept_for_ever() -> None:
+    slowness = Slowness()
+    for _ in range(50_000):
+        slowness.observe(1.0, FIRST, 100.0)
+    found = slowness.verdict(2.0)
+    assert found is not None
+    assert found.answers <= 1000
+
+
 def test_kinds_beyond_the_bound_make_those_of_long_ago_unknown() -> None:
     slowness = Slowness()
     seen(slowness, 0.0, [100.0] * 5, "old")

@@ -7,6 +7,7 @@ of that language, and texts that hold them are found most surely. `test_classify
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, Final
 
 import numpy as np
@@ -19,13 +20,17 @@ from workers.providers.local.lexical import Floats, fold, terms
 
 MAX_LABELS: Final = 1_000
 _MAX_DEPTH: Final = 8
+# A small schema that leads back to itself in many ways has more options than anybody could look at.
+_MAX_OPTIONS: Final = 200
 _WORDS_SHARE: Final = 0.3
 # Makes probabilities of the mix's scores: on the labelled set of the tests the likeliest label gets 0.85 on average and is right
 # in 94 of 100 cases; with labels that nobody has tried it will be right less often.
 _SHARPNESS: Final = 18.0
 
+# Each line is looked at by itself: a pattern that ran on over empty ones would take time quadratic in their number.
 _LINE: Final = re.compile(
-    r"(?:^|\n)\s*(?:labels?|classes|categories|kategorien|klassen|etiquetas|categor[ií]as)\s*:\s*(.+)", re.IGNORECASE
+    r"(?:^|\n)[^\S\n]*+(?:labels?|classes|categories|kategorien|klassen|etiquetas|categor[ií]as)\s*:\s*(.+)",
+    re.IGNORECASE,
 )
 _BETWEEN: Final = re.compile(r"\s*[,;|]\s*")
 _QUOTES: Final = "\"'`“”„«»[](){}. "
@@ -98,7 +103,7 @@ def _enum(schema: dict[str, Any]) -> tuple[str, list[str]] | None:
     """The first property whose value is one of some texts; it may stand behind a `$ref` into `$defs`."""
     properties = schema.get("properties")
     for name, value in properties.items() if isinstance(properties, dict) else ():
-        for option in _options(value, schema, 0):
+        for option in islice(_options(value, schema, 0), _MAX_OPTIONS):
             values = option.get("enum")
             if isinstance(values, list) and values and all(isinstance(item, str) for item in values):
                 return name, values
@@ -115,7 +120,8 @@ def _options(value: Any, schema: dict[str, Any], depth: int) -> Iterator[dict[st
         if isinstance(definitions, dict):
             yield from _options(definitions.get(reference.removeprefix("#/$defs/")), schema, depth + 1)
     for combined in ("anyOf", "oneOf", "allOf"):
-        for option in value.get(combined) or ():
+        options = value.get(combined)
+        for option in options if isinstance(options, list) else ():
             yield from _options(option, schema, depth + 1)
 
 

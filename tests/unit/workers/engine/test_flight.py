@@ -91,8 +91,8 @@ class Tower:
     def _freed(self) -> None:
         self.freed += 1
 
-    def begin(self, *, stream: bool = False, lease_no: int = 1, job_id: UUID | None = None) -> Job:
-        job = claimed_job(id=job_id or ids.new_id(), stream=stream, lease_no=lease_no)
+    def begin(self, *, stream: bool = False, lease_no: int = 1, job_id: UUID | None = None, **row: Any) -> Job:
+        job = claimed_job(id=job_id or ids.new_id(), stream=stream, lease_no=lease_no, **row)
         self.upstream.deltas = 3 if stream else 0
         self.flight.begin(job)
         return job
@@ -228,3 +228,29 @@ async def test_a_defect_in_a_provider_fails_its_own_job_only(tower: Tower) -> No
     [outcome] = tower.outcomes
     assert isinstance(outcome.move, Requeue)
     assert outcome.move.reason == "internal_error"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        pytest.param({"cache_options": {"plan": {"look": True}}}, id="a plan of another version"),
+        pytest.param({"key_id": ids.new_id()}, id="limits that cannot be asked"),
+    ],
+)
+@pytest.mark.parametrize("attempts", [1, 5])
+async def test_a_defect_beside_the_attempt_keeps_no_job_here_for_ever(
+    tower: Tower, row: dict[str, Any], attempts: int
+) -> None:
+    """Its lease is renewed as long as the process lives, so nobody else would ever take it."""
+    tower.begin(attempts=attempts, **row)
+    await settled()
+    [outcome] = tower.outcomes
+    if attempts == 1:
+        assert isinstance(outcome.move, Requeue)
+        assert outcome.move.reason == "internal_error"
+    else:
+        assert isinstance(outcome.move, Finish)
+        assert outcome.move.status == "failed"
+    tower.flight.settle(tower.outcomes)
+    assert tower.slots.in_flight == 0
+    assert tower.flight.leases == {}

@@ -50,6 +50,12 @@ def test_a_name_that_is_none_of_ours_leads_nowhere(name: Any) -> None:
     assert whose(name) is None
 
 
+@pytest.mark.parametrize("lease", ["0", "-1", "2147483648", "9" * 30])
+def test_a_lease_number_that_no_lease_has_leads_nowhere(lease: str) -> None:
+    """The database would refuse to look for it, and the batch could never be settled."""
+    assert whose(f"{ids.encode(ids.JOB, JOB)}:{lease}") is None
+
+
 def test_a_request_names_the_upstreams_model_and_does_not_stream() -> None:
     body = {"model": "m", "messages": [], "stream": False, "stream_options": {}, "seed": 1}
     line = orjson.loads(request_line(row(body), SERVER))

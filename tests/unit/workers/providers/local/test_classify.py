@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from core.embedding import Embedder, shared_embedder
 from policies.catalog import Deployment
 from workers.providers.local import LocalProvider
-from workers.providers.local.classify import label_scores
+from workers.providers.local.classify import label_scores, read_classify
 from workers.providers.protocol import Call, Delta, ProviderError
 
 CHAT = "/v1/chat/completions"
@@ -105,6 +105,28 @@ async def test_what_cannot_be_classified_is_refused(provider: LocalProvider, req
     with pytest.raises(ProviderError, match=said) as caught:
         await provider.call(request_, None)
     assert (caught.value.code, caught.value.retryable) == ("invalid_request", False)
+
+
+def itself(times: int) -> dict[str, Any]:
+    return {"anyOf": [{"$ref": "#/$defs/a"}] * times}
+
+
+@pytest.mark.parametrize(
+    "option", [itself(300), {"anyOf": 7}, {"oneOf": [7, None]}], ids=["endless", "no list", "no schemas"]
+)
+def test_a_schema_that_leads_nowhere_is_given_up_soon(option: dict[str, Any]) -> None:
+    """Three hundred ways at each of four levels would take a day to walk."""
+    wish = {"type": "json_schema", "json_schema": {"schema": {"properties": {"l": option}, "$defs": {"a": option}}}}
+    body = {"messages": [{"role": "user", "content": "x"}], "response_format": wish}
+    with pytest.raises(ProviderError, match="no labels"):
+        read_classify(body)
+
+
+@pytest.mark.parametrize("empty", ["\n", "\r\n", " \n", "\n\t"])
+def test_many_empty_lines_are_read_as_fast_as_others(empty: str) -> None:
+    """Requests are read on the event loop, where all jobs of the worker would wait."""
+    messages = [{"role": "system", "content": empty * 100_000}, {"role": "user", "content": "x\n  labels: a, b"}]
+    assert read_classify({"messages": messages}).labels == ["a", "b"]
 
 
 @given(st.text(min_size=1, max_size=100), st.lists(st.text(max_size=30), min_size=1, max_size=6, unique=True))
