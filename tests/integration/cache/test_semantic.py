@@ -27,13 +27,6 @@ embedder = "local/embed"
 """
 
 
-@pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is looked for here is found also where the machine is busy."""
-    monkeypatch.setenv("COATCHECK_CACHE_WAIT_S", "5")
-    monkeypatch.setenv("COATCHECK_CACHE_SEMANTIC_WAIT_S", "5")
-
-
 @asynccontextmanager
 async def world(
     store: Store, settings: Settings, start_engine: StartEngine, catalog: str = "", **changes: Any
