@@ -61,23 +61,27 @@ class Sweep:
         await self._rounds.run()
 
     async def once(self) -> float | None:
-        """Look once and act on what is there; return in how many seconds the next waiting job is due, if one waits."""
+        """Look once and act on what is there; return in how many seconds the next waiting job is due, if one waits.
+
+        None as well where a move failed: what is due still would have the next look follow at once, for ever.
+        """
         seen = await glance(self._engine, self._lanes)
         self._found(seen.lanes, seen.workers)
         if seen.deliveries:
             self._wake("webhooks")
         due = seen.due_in_s is not None and seen.due_in_s <= 0
-        for wanted, move in ((seen.lost, self._lose), (seen.late, self._expire), (due, self._let_in)):
-            if wanted:
-                await self._by_itself(move)
-        return seen.due_in_s
+        moves = ((seen.lost, self._lose), (seen.late, self._expire), (due, self._let_in))
+        made = [await self._by_itself(move) for wanted, move in moves if wanted]
+        return seen.due_in_s if all(made) else None
 
-    async def _by_itself(self, move: Callable[[], Awaitable[None]]) -> None:
+    async def _by_itself(self, move: Callable[[], Awaitable[None]]) -> bool:
         """A row that one move stumbles over, in every worker and every second, must not keep the others from being made."""
         try:
             await move()
         except DATABASE_ERRORS as error:
             _log.warning("sweep_failed", error=type(error).__name__, move=move.__name__)
+            return False
+        return True
 
     async def _lose(self) -> None:
         for _ in range(_ROUNDS):
